@@ -1,0 +1,71 @@
+/** Condition types, reasons (Flux's and Sealed Secrets' own strings) and the pure rules for merging conditions. */
+
+import type { Condition } from './objects.ts';
+
+export const READY = 'Ready';
+export const RECONCILING = 'Reconciling';
+export const STALLED = 'Stalled';
+export const HEALTHY = 'Healthy';
+export const ARTIFACT_IN_STORAGE = 'ArtifactInStorage';
+export const FETCH_FAILED = 'FetchFailed';
+export const STORAGE_OPERATION_FAILED = 'StorageOperationFailed';
+export const SYNCED = 'Synced';
+
+/** Reasons of conditions and events. */
+export const REASON = {
+  succeeded: 'Succeeded',
+  progressing: 'Progressing',
+  progressingWithRetry: 'ProgressingWithRetry',
+  // GitRepository
+  urlInvalid: 'URLInvalid',
+  gitOperationFailed: 'GitOperationFailed',
+  gitOperationSucceeded: 'GitOperationSucceeded',
+  authenticationFailed: 'AuthenticationFailed',
+  emptyGitRepository: 'EmptyGitRepository',
+  newArtifact: 'NewArtifact',
+  archiveOperationFailed: 'ArchiveOperationFailed',
+  artifactVerificationFailed: 'ArtifactVerificationFailed',
+  // Kustomization
+  reconciliationSucceeded: 'ReconciliationSucceeded',
+  reconciliationFailed: 'ReconciliationFailed',
+  artifactFailed: 'ArtifactFailed',
+  buildFailed: 'BuildFailed',
+  pruneFailed: 'PruneFailed',
+  healthCheckFailed: 'HealthCheckFailed',
+  dependencyNotReady: 'DependencyNotReady',
+  accessDenied: 'AccessDenied',
+  // SealedSecret
+  unsealed: 'Unsealed',
+  errUnsealFailed: 'ErrUnsealFailed',
+  errUpdateFailed: 'ErrUpdateFailed',
+} as const;
+
+/** The condition of the given type, if there. */
+export function findCondition(
+  conditions: readonly Condition[] | undefined,
+  type: string,
+): Condition | undefined {
+  return conditions?.find((condition) => condition.type === type);
+}
+
+/** True when two conditions say the same, whatever their times. */
+export function sameCondition(a: Condition | undefined, b: Condition | undefined): boolean {
+  if (a === undefined || b === undefined) return a === b;
+  return (
+    a.type === b.type &&
+    a.status === b.status &&
+    a.reason === b.reason &&
+    a.message === b.message &&
+    a.observedGeneration === b.observedGeneration
+  );
+}
+
+/**
+ * The condition with its `lastTransitionTime`: kept from `previous` unless the status flips
+ * (the Kubernetes API convention), else `now` (RFC 3339 with whole seconds).
+ */
+export function transitioned(next: Condition, previous: Condition | undefined, now: string): Condition {
+  const kept =
+    previous !== undefined && previous.status === next.status ? previous.lastTransitionTime : undefined;
+  return { ...next, lastTransitionTime: kept ?? now };
+}
