@@ -1,0 +1,132 @@
+import assert from 'node:assert/strict';
+import { OptionError, type Options, parseCommandLine } from '../../operator/options.ts';
+
+function optionsOf(argv: string[], env: Record<string, string> = {}, podNamespace?: string): Options {
+  const commandLine = parseCommandLine(argv, env, podNamespace);
+  assert.equal(commandLine.action, 'run');
+  return (commandLine as { options: Options }).options;
+}
+
+function refusal(argv: string[], env: Record<string, string> = {}): string {
+  try {
+    parseCommandLine(argv, env);
+  } catch (error) {
+    assert.ok(error instanceof OptionError, String(error));
+    return error.message;
+  }
+  return assert.fail(`${argv.join(' ')} was accepted`);
+}
+
+describe('the command line', () => {
+  it('has defaults whose addresses do not collide', () => {
+    const options = optionsOf([]);
+    const addresses = [
+      options.metricsAddr,
+      options.healthAddr,
+      options.storageAddr,
+      options.sealedSecretsAddr,
+    ];
+    assert.deepEqual(addresses, [':8080', ':9440', ':9090', ':8082']);
+    assert.equal(options.namespace, 'flux-system');
+    assert.deepEqual([...options.controllers], ['source', 'kustomize', 'sealed-secrets']);
+    assert.deepEqual(options.concurrent, { source: 4, kustomize: 4, 'sealed-secrets': 4 });
+    assert.equal(options.watchAllNamespaces, true);
+  });
+
+  it('takes a value after a space or an equals sign, and booleans with or without one', () => {
+    assert.equal(optionsOf(['--storage-path', '/a']).storagePath, '/a');
+    assert.equal(optionsOf(['--storage-path=/b']).storagePath, '/b');
+    assert.equal(optionsOf(['--watch-all-namespaces=false']).watchAllNamespaces, false);
+    assert.equal(optionsOf(['--watch-all-namespaces']).watchAllNamespaces, true);
+  });
+
+  it('gives every controller the number of workers that --concurrent names', () => {
+    assert.deepEqual(optionsOf(['--concurrent', '20']).concurrent, {
+      source: 20,
+      kustomize: 20,
+      'sealed-secrets': 20,
+    });
+  });
+
+  it('takes each flag from the environment, under our prefix and under that of Sealed Secrets', () => {
+    assert.equal(optionsOf([], { SIGNET_LOG_LEVEL: 'debug' }).logLevel, 'debug');
+    assert.equal(optionsOf([], { SEALED_SECRETS_LISTEN_ADDR: ':1' }).sealedSecretsAddr, ':1');
+    assert.equal(optionsOf([], { SEALED_SECRETS_ALL_NAMESPACES: 'false' }).watchAllNamespaces, false);
+    assert.equal(optionsOf([], { SIGNET_LISTEN_METRICS_ADDR: ':2' }).metricsAddr, ':2');
+  });
+
+  it('lets a flag win over the environment', () => {
+    assert.equal(optionsOf(['--log-level=error'], { SIGNET_LOG_LEVEL: 'debug' }).logLevel, 'error');
+  });
+
+  it("finds its namespace in the flag, then the environment, then the pod's, then flux-system", () => {
+    const env = { RUNTIME_NAMESPACE: 'runtime', POD_NAMESPACE: 'pod' };
+    assert.equal(optionsOf(['--namespace', 'flag'], env, 'file').namespace, 'flag');
+    assert.equal(optionsOf([], env, 'file').namespace, 'runtime');
+    assert.equal(optionsOf([], { POD_NAMESPACE: 'pod' }, 'file').namespace, 'pod');
+    assert.equal(optionsOf([], {}, 'file').namespace, 'file');
+  });
+
+  it('refuses two spellings of one setting with different values, and takes them when they agree', () => {
+    const message = refusal(['--metrics-addr=:1', '--listen-metrics-addr=:2']);
+    assert.match(message, /--metrics-addr and --listen-metrics-addr/);
+    assert.match(refusal(['--log-level=info', '--log-level=debug']), /--log-level/);
+    const env = { SIGNET_METRICS_ADDR: ':1', SEALED_SECRETS_LISTEN_METRICS_ADDR: ':2' };
+    assert.match(refusal([], env), /SIGNET_METRICS_ADDR and SEALED_SECRETS_LISTEN_METRICS_ADDR/);
+    assert.equal(optionsOf(['--metrics-addr=:1', '--listen-metrics-addr=:1']).metricsAddr, ':1');
+  });
+
+  it('takes log levels and encodings in any letter case', () => {
+    assert.equal(optionsOf(['--log-level', 'INFO']).logLevel, 'info');
+    assert.equal(optionsOf(['--log-encoding', 'Console']).logEncoding, 'console');
+  });
+
+  it('accepts the flags that have no meaning here and names them as ignored', () => {
+    const commandLine = parseCommandLine(['--kube-api-qps=500', '--kubeclient-burst', '10'], {});
+    assert.deepEqual(commandLine.action === 'run' && commandLine.ignored, [
+      '--kube-api-qps',
+      '--kubeclient-burst',
+    ]);
+  });
+
+  const refused: [argv: string[], named: RegExp][] = [
+    [['--no-such-flag'], /unknown flag --no-such-flag/],
+    [['-x'], /unknown flag -x/],
+    [['serve'], /unexpected argument "serve"/],
+    [['--concurrent', '0'], /"0" for --concurrent: a whole number from 1/],
+    [['--concurrent=four'], /"four" for --concurrent/],
+    [['--concurrent'], /--concurrent needs a value/],
+    [['--controllers', 'source,helm'], /"source,helm" for --controllers/],
+    [['--controllers', ''], /--controllers/],
+    [['--metrics-addr', '8080'], /"8080" for --metrics-addr: an address is host:port/],
+    [['--storage-addr', ':70000'], /--storage-addr/],
+    [['--storage-addr', '0'], /--storage-addr/],
+    [['--log-level=loud'], /"loud" for --log-level: one of trace, debug, info, error/],
+    [['--watch-all-namespaces=maybe'], /--watch-all-namespaces: true or false/],
+    [['--key-prefix', 'Bad_Prefix'], /--key-prefix/],
+    [['--key-ttl', 'long'], /"long" for --key-ttl: a duration/],
+    [['--namespace', 'No'], /"No" for --namespace/],
+    [['--storage-path='], /--storage-path: it must not be empty/],
+  ];
+  for (const [argv, named] of refused) {
+    it(`refuses ${argv.join(' ')}, naming the flag`, () => {
+      assert.match(refusal(argv), named);
+    });
+  }
+
+  it('prints a help text in groups that names every flag and its environment variable', () => {
+    const commandLine = parseCommandLine(['--help'], {});
+    const text = commandLine.action === 'help' ? commandLine.text : '';
+    for (const part of [
+      'General:',
+      'Addresses:',
+      '--kubeconfig FILE',
+      '--listen-addr',
+      'SIGNET_LOG_LEVEL',
+      '--kube-api-qps',
+    ]) {
+      assert.ok(text.includes(part), part);
+    }
+    assert.ok(text.split('\n').every((line) => line.length <= 160));
+  });
+});
