@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
-import { OptionError, type Options, parseCommandLine } from '../../operator/options.ts';
+import { OptionError } from '../../operator/flags.ts';
+import { type Options, parseCommandLine } from '../../operator/options.ts';
 
 function optionsOf(argv: string[], env: Record<string, string> = {}, podNamespace?: string): Options {
   const commandLine = parseCommandLine(argv, env, podNamespace);
