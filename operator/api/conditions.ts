@@ -2,6 +2,7 @@
 
 import type { Condition } from './objects.ts';
 
+/** Condition types: the Flux kinds have all but `Synced`, which is SealedSecret's only one. */
 export const READY = 'Ready';
 export const RECONCILING = 'Reconciling';
 export const STALLED = 'Stalled';

@@ -22,6 +22,7 @@ export interface NamespacedName {
   name: string;
 }
 
+/** Flux's source kind, served by the source room's controller. */
 export const GIT_REPOSITORY: ResourceType = {
   group: 'source.toolkit.fluxcd.io',
   version: 'v1',
@@ -30,6 +31,7 @@ export const GIT_REPOSITORY: ResourceType = {
   namespaced: true,
 };
 
+/** Flux's applying kind (not kustomize's own `kustomize.config.k8s.io` file kind). */
 export const KUSTOMIZATION: ResourceType = {
   group: 'kustomize.toolkit.fluxcd.io',
   version: 'v1',
@@ -38,6 +40,7 @@ export const KUSTOMIZATION: ResourceType = {
   namespaced: true,
 };
 
+/** Sealed Secrets' kind. */
 export const SEALED_SECRET: ResourceType = {
   group: 'bitnami.com',
   version: 'v1alpha1',
@@ -46,6 +49,7 @@ export const SEALED_SECRET: ResourceType = {
   namespaced: true,
 };
 
+/** What SealedSecrets become, and what sealing keys and credentials are kept in. */
 export const SECRET: ResourceType = {
   group: '',
   version: 'v1',
@@ -54,6 +58,7 @@ export const SECRET: ResourceType = {
   namespaced: true,
 };
 
+/** Core events: `kubectl describe` and `flux events` read these, not those of `events.k8s.io`. */
 export const EVENT: ResourceType = {
   group: '',
   version: 'v1',
@@ -62,6 +67,7 @@ export const EVENT: ResourceType = {
   namespaced: true,
 };
 
+/** Watched because a changed definition can change what an object means. */
 export const CUSTOM_RESOURCE_DEFINITION: ResourceType = {
   group: 'apiextensions.k8s.io',
   version: 'v1',
