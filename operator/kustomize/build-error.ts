@@ -1,0 +1,32 @@
+import { REASON } from '../api/conditions.ts';
+
+/**
+ * A build that failed, for `status`: `reason` is `ArtifactFailed` when the path isn't in the artifact, else
+ * `BuildFailed`; the message names the file or object, by its path in the artifact, and shows no content.
+ */
+export class BuildError extends Error {
+  readonly reason: typeof REASON.buildFailed | typeof REASON.artifactFailed;
+
+  constructor(message: string, options: { reason?: typeof REASON.artifactFailed; cause?: unknown } = {}) {
+    super(withoutContent(message), { cause: options.cause });
+    this.name = 'BuildError';
+    this.reason = options.reason ?? REASON.buildFailed;
+  }
+}
+
+/**
+ * Where kustomize 5.8 quotes content in its errors (a Secret generator's literals, an inline patch, a whole object), and
+ * what stands there instead. Credentials in URLs go too.
+ */
+const CONTENT: ReadonlyArray<readonly [pattern: RegExp, replacement: string]> = [
+  [/ with config: `\n[\s\S]*`: /g, ': '],
+  [/\[patch: "(?:[^"\\]|\\.)*"\]/g, 'an inline patch'],
+  [/(patch and path(?: in| can't be set at the same time))\n[\s\S]*/g, '$1'],
+  [/(empty item at .*?) in object [\s\S]*/g, '$1'],
+  [/(in object \{\{[^{}]*\}) \{\{([^{}]*)\} map\[[\s\S]*?\}\}/g, '$1 {$2}}'],
+  [/([a-z][a-z0-9+.-]*:\/\/)[^/\s'"@]*@/gi, '$1'],
+];
+
+function withoutContent(message: string): string {
+  return CONTENT.reduce((text, [pattern, replacement]) => text.replace(pattern, replacement), message).trim();
+}
