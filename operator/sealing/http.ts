@@ -38,7 +38,10 @@ export interface SealingFaceOptions {
  */
 export function sealingFace(options: SealingFaceOptions): FastifyInstance {
   const app = Fastify({ bodyLimit: MAX_BODY_BYTES, requestTimeout: REQUEST_TIMEOUT_MS });
-  // kubeseal's bodies come without a Content-Type, and what other clients write there says nothing.
+  // kubeseal's bodies come without a Content-Type; what other clients write there, well-formed or not, counts no more.
+  app.addHook('onRequest', async (request) => {
+    delete request.raw.headers['content-type'];
+  });
   app.removeAllContentTypeParsers();
   app.addContentTypeParser('*', { parseAs: 'buffer' }, (_request, body, done) => done(null, body));
   app.setNotFoundHandler((_request, reply) => reply.code(404).send());
@@ -162,7 +165,7 @@ async function parseObject(body: Buffer): Promise<JsonObject | undefined> {
 async function parseYaml(text: string): Promise<JsonObject | undefined> {
   const { parseDocument } = await import('yaml');
   try {
-    const document = parseDocument(text, { version: '1.1', uniqueKeys: false, logLevel: 'silent' });
+    const document = parseDocument(text, { version: '1.1', uniqueKeys: false });
     return document.errors.length > 0
       ? undefined
       : asObject(document.toJS({ maxAliasCount: MAX_YAML_ALIASES }));
