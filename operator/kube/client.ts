@@ -33,6 +33,8 @@ export interface WatchOptions extends Selection {
   idleTimeoutMs: number;
   /** A streaming list: ADDED for all there is, then a bookmark annotated `k8s.io/initial-events-end`, then changes. */
   sendInitialEvents?: boolean | undefined;
+  /** Called when the server has accepted the watch. */
+  onOpen?: (() => void) | undefined;
   signal: AbortSignal;
 }
 
@@ -241,6 +243,7 @@ export class KubeClient {
       impersonate: this.#impersonate,
     };
     const stream = await this.#transport.open(request, { signal: o.signal });
+    o.onOpen?.();
     const { idleTimeoutMs, signal } = o;
     for await (const event of watchEvents({ stream, idleTimeoutMs, signal, call: `watch ${path}` })) {
       identified(type, event.object);
