@@ -33,7 +33,7 @@ export interface GitRequest {
  */
 export class GitServer {
   readonly port: number;
-  /** Every request answered so far, oldest first. */
+  /** Every request answered so far, oldest first; a client may have its answer a moment before it is listed. */
   readonly requests: GitRequest[] = [];
   readonly #options: GitServerOptions;
   readonly #server: Server;

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { git } from '../../hack/cluster/git-process.ts';
 import { GitServer, type GitServerOptions } from '../../hack/cluster/git-server.ts';
 import { Repository } from '../../hack/cluster/repository.ts';
+import { eventually } from '../support/eventually.ts';
 import { useTemporaryDirectory } from '../support/temporary-directory.ts';
 
 describe('the local git server', () => {
@@ -116,10 +117,12 @@ describe('the local git server', () => {
     const server = await start();
     const url = await server.createRepository('fleet');
     await git(directory(), ['ls-remote', url]);
-    assert.deepEqual(
-      server.requests.map((request) => [request.method, request.url, request.status]),
-      [['GET', '/fleet.git/info/refs?service=git-upload-pack', 200]],
-    );
+    // Protocol version 2: capabilities first, then the refs.
+    await eventually(() => server.requests.length === 2, { what: 'two requests to be listed' });
+    assert.deepEqual(server.requests, [
+      { method: 'GET', url: '/fleet.git/info/refs?service=git-upload-pack', status: 200 },
+      { method: 'POST', url: '/fleet.git/git-upload-pack', status: 200 },
+    ]);
     await server.stop();
     await assert.rejects(
       git(directory(), ['ls-remote', url]),
