@@ -91,7 +91,7 @@ export class KeyRing {
 
   /**
    * Loads the keys, makes the first one if none can seal, and goes on watching until {@link stop}. Resolves
-   * when there is a key to seal with; rejects when the API server refuses or `signal` aborts.
+   * when there is a key to seal with; rejects when the API server refuses the first one or `signal` aborts.
    */
   async start(signal: AbortSignal): Promise<void> {
     const { namespace, keyPrefix } = this.#options;

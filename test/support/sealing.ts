@@ -2,6 +2,7 @@
 
 import { generateKeyPair, type KeyObject } from 'node:crypto';
 import { promisify } from 'node:util';
+import type { LogFields, Logger } from '../../operator/api/logger.ts';
 import type { SealedSecret, SealedSecretSpec } from '../../operator/api/sealed-secret.gen.ts';
 import { createCertificate } from '../../operator/sealing/certificate.ts';
 import { encrypt } from '../../operator/sealing/hybrid.ts';
@@ -59,4 +60,20 @@ export function sealedSecret(o: {
     metadata: { uid: 'f6a5d7b0-uid', resourceVersion: '1', generation: 1, ...metadata },
     spec: { encryptedData, ...o.spec },
   };
+}
+
+/** A logger whose lines can be looked at: level, message and fields as one JSON text a line. */
+export function recordingLogger(): { logger: Logger; lines: string[] } {
+  const lines: string[] = [];
+  const write = (level: string) => (message: string, fields?: LogFields) => {
+    lines.push(`${level} ${message} ${JSON.stringify(fields ?? {})}`);
+  };
+  const logger: Logger = {
+    debug: write('debug'),
+    info: write('info'),
+    warn: write('warn'),
+    error: write('error'),
+    child: () => logger,
+  };
+  return { logger, lines };
 }
