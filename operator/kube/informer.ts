@@ -5,19 +5,10 @@ import type { StoredObject } from '../api/objects.ts';
 import { describeObject, objectKey } from '../api/resources.ts';
 import { abortable } from './backoff.ts';
 import type { KubeClient } from './client.ts';
-import type { Informer, InformerSpec } from './informers.ts';
+import type { Informer, InformerEvent, InformerSpec } from './informers.ts';
 import { Reflector, type ReflectorPacing, type ReflectorSink, type ReflectorState } from './reflector.ts';
 import { type Entry, IndexedStore, type Store } from './store.ts';
 import type { WatchEvent } from './watch-stream.ts';
-
-/**
- * A change of the store. `object` is the whole object when the change came off the watch; it is absent on the first
- * list, a relist and a replay, because full objects aren't held: read `kept`. The same name with another uid is
- * `modified`.
- */
-export type InformerEvent<T> =
-  | { type: 'added' | 'modified'; key: string; kept: T; previous?: T; object?: StoredObject }
-  | { type: 'deleted'; key: string; kept: T; object?: StoredObject };
 
 /** Options of a {@link SharedInformer}. */
 export interface SharedInformerOptions<T> {

@@ -4,7 +4,7 @@ import type { Logger } from '../api/logger.ts';
 import type { StoredObject } from '../api/objects.ts';
 import { apiVersionOf, type ResourceType } from '../api/resources.ts';
 import type { KubeClient, Selection } from './client.ts';
-import { type InformerEvent, SharedInformer } from './informer.ts';
+import { SharedInformer } from './informer.ts';
 import type { ReflectorPacing, ReflectorState } from './reflector.ts';
 import type { Store } from './store.ts';
 
@@ -22,6 +22,15 @@ export interface InformerSpec<T> extends Selection {
   /** What {@link Store.byIndex} finds it under. Must not throw. */
   indexes?: Record<string, (kept: T) => string[]>;
 }
+
+/**
+ * A change of the store. `object` is the whole object when the change came off the watch; it is absent on the first
+ * list, a relist and a replay, because full objects aren't held: read `kept`. The same name with another uid is
+ * `modified`.
+ */
+export type InformerEvent<T> =
+  | { type: 'added' | 'modified'; key: string; kept: T; previous?: T; object?: StoredObject }
+  | { type: 'deleted'; key: string; kept: T; object?: StoredObject };
 
 /** The following side of an informer. */
 export interface Informer<T> {
