@@ -22,7 +22,12 @@ const CONTENT: ReadonlyArray<readonly [pattern: RegExp, replacement: string]> = 
   [/ with config: `\n[\s\S]*`: /g, ': '],
   [/\[patch: "(?:[^"\\]|\\.)*"\]/g, 'an inline patch'],
   [/(patch and path(?: in| can't be set at the same time))\n[\s\S]*/g, '$1'],
-  [/(empty item at .*?) in object [\s\S]*/g, '$1'],
+  [/((?:merging from|origin annotations for) generator) &\{[\s\S]*\}: /g, '$1: '],
+  [/(literal sources) \[[\s\S]*\]: /g, '$1: '],
+  [/(invalid literal source) [\s\S]*(, expected key=value)/g, '$1$2'],
+  [/line \[[\d ]*\] has (invalid utf8 bytes) : [\s\S]*/g, '$1'],
+  [/( for the following resource):\n[\s\S]*/g, '$1'],
+  [/(validator shouldn't modify the resource map): [\s\S]*/g, '$1'],
   [/(in object \{\{[^{}]*\}) \{\{([^{}]*)\} map\[[\s\S]*?\}\}/g, '$1 {$2}}'],
   [/([a-z][a-z0-9+.-]*:\/\/)[^/\s'"@]*@/gi, '$1'],
 ];

@@ -38,6 +38,7 @@ export class WorkerProcess {
   #pending: Pending | undefined;
   #partialLine: Buffer[] = [];
   #complaint = '';
+  #endReason: unknown;
   #alive = true;
 
   constructor(options: { binary: string; memoryLimitMb: number; logger: Logger }) {
@@ -69,7 +70,7 @@ export class WorkerProcess {
   /** Sends a request; only when the one before is answered. Rejects with {@link BuildError} when the process ends. */
   run(request: WorkerRequest): Promise<WorkerAnswer> {
     return new Promise((resolve, reject) => {
-      if (!this.#alive) return reject(new BuildError(this.#explainEnd('before the build')));
+      if (!this.#alive) return reject(this.#endReason);
       this.#complaint = '';
       this.#pending = { objects: [], resolve, reject };
       this.#child.stdin.write(`${JSON.stringify(request)}\n`);
@@ -83,6 +84,7 @@ export class WorkerProcess {
   }
 
   #end(reason: unknown): void {
+    if (this.#alive) this.#endReason = reason;
     this.#alive = false;
     this.#pending?.reject(reason);
     this.#pending = undefined;
