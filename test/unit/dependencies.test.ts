@@ -21,6 +21,13 @@ describe('the dependency tree', () => {
     assert.equal(lock.packages[clients[0] ?? ''].version, manifest.dependencies['@kubernetes/client-node']);
   });
 
+  it('is whole: the lock file has every optional package that one asks for, without which `npm ci` refuses it', () => {
+    const missing = paths.flatMap((path) =>
+      Object.keys(lock.packages[path].optionalDependencies ?? {}).filter((name) => !isLocked(path, name)),
+    );
+    assert.deepEqual(missing, []);
+  });
+
   it('has a decision on the install script of each package that has one', () => {
     const withScript = paths
       .filter(
@@ -33,4 +40,16 @@ describe('the dependency tree', () => {
     const allowed = Object.keys(manifest.allowScripts).filter((name) => manifest.allowScripts[name] === true);
     assert.deepEqual(allowed, ['node']);
   });
+
+  // A package finds another in its own node_modules folder or in one of a folder above.
+  function isLocked(from: string, name: string): boolean {
+    for (
+      let folder = from;
+      ;
+      folder = folder.slice(0, Math.max(folder.lastIndexOf('node_modules/') - 1, 0))
+    ) {
+      if (paths.includes(`${folder === '' ? '' : `${folder}/`}node_modules/${name}`)) return true;
+      if (folder === '') return false;
+    }
+  }
 });
