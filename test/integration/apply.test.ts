@@ -131,6 +131,22 @@ describe('applying', () => {
     );
   });
 
+  it('removes the leftovers of client-side apply and of Flux v1, whoever wrote them', async () => {
+    await world().api.create(`${world().path('v1', 'configmaps')}?fieldManager=some-tool`, {
+      apiVersion: 'v1',
+      kind: 'ConfigMap',
+      metadata: {
+        name: 'a',
+        annotations: { 'fluxcd.io/sync-checksum': 'x', theirs: 'kept' },
+        labels: { 'fluxcd.io/sync-gc-mark': 'x' },
+      },
+    });
+    await applier().pass([configMap(world(), 'a', { k: 'v' })]);
+    const { annotations, labels } = (await live('configmaps', 'a'))?.metadata ?? {};
+    assert.deepEqual(annotations, { theirs: 'kept' });
+    assert.equal(labels?.['fluxcd.io/sync-gc-mark'], undefined);
+  });
+
   it("keeps kubectl's extra fields where Git says ssa: Merge", async () => {
     const path = world().path('v1', 'configmaps');
     await world().api.create(`${path}?fieldManager=kubectl-create`, {
