@@ -24,10 +24,10 @@ export interface ControllerMetrics {
   forget(o: { kind: string; name: string; namespace: string }): void;
 }
 
-/** One request to the API server, as the client reports it. */
+/** One request to the API server, as the client reports it; `status` is 0 when there was no answer. */
 export interface RequestObservation {
   status: number;
-  verb: string;
+  method: string;
 }
 
 /** controller-runtime's buckets of `controller_runtime_reconcile_time_seconds`. */
@@ -41,17 +41,6 @@ const QUEUE_BUCKETS = Array.from({ length: 12 }, (_, i) => Number(`1e${i - 8}`))
 
 /** Flux's `ExponentialBucketsRange(10e-3, 1800, 10)`. */
 const GOTK_BUCKETS = Array.from({ length: 10 }, (_, i) => 0.01 * (1800 / 0.01) ** (i / 9));
-
-const HTTP_METHOD: Readonly<Record<string, string>> = {
-  get: 'GET',
-  list: 'GET',
-  watch: 'GET',
-  create: 'POST',
-  update: 'PUT',
-  patch: 'PATCH',
-  apply: 'PATCH',
-  delete: 'DELETE',
-};
 
 /** A registry with the standard series; more can be registered on {@link Metrics.registry} by their owners. */
 export class Metrics {
@@ -203,8 +192,7 @@ export class Metrics {
 
   /** What the API client reports its requests to; `host` is the server's. */
   requestObserver(host: string): (request: RequestObservation) => void {
-    return ({ status, verb }) => {
-      const method = HTTP_METHOD[verb] ?? verb.toUpperCase();
+    return ({ status, method }) => {
       this.#requests.inc({ code: status === 0 ? '<error>' : String(status), method, host });
     };
   }
