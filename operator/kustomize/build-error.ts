@@ -8,11 +8,15 @@ export class BuildError extends Error {
   readonly reason: typeof REASON.buildFailed | typeof REASON.artifactFailed;
 
   constructor(message: string, options: { reason?: typeof REASON.artifactFailed; cause?: unknown } = {}) {
-    super(withoutContent(message), { cause: options.cause });
+    super(withoutContent(message.replace(TRIED_AS_DIRECTORY, '$1')), { cause: options.cause });
     this.name = 'BuildError';
     this.reason = options.reason ?? REASON.buildFailed;
   }
 }
+
+/** When a resource is no manifest, kustomize also tries it as a directory and says that it isn't one, which misleads. */
+const TRIED_AS_DIRECTORY =
+  /accumulation err='((?:(?!accumulation err=')[\s\S])*)': must build at directory: '[^']*': file is not directory/g;
 
 /**
  * Where kustomize 5.8 quotes content in its errors (a Secret generator's literals, an inline patch, a whole object), and

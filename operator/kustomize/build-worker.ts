@@ -1,4 +1,5 @@
 import { availableParallelism } from 'node:os';
+import { isAbsolute } from 'node:path';
 import { REASON } from '../api/conditions.ts';
 import type { Logger } from '../api/logger.ts';
 import type { KubeObject } from '../api/objects.ts';
@@ -72,10 +73,9 @@ export class BuildWorkers {
   async build(request: BuildRequest): Promise<BuildResult> {
     const deadline = AbortSignal.timeout(request.timeoutMs);
     const signal = AbortSignal.any([request.signal, deadline]);
-    const { root, path, overlay } = request;
-    const { commonMetadata, ...merged } = pickOverlay(overlay);
+    const { commonMetadata } = request.overlay;
     try {
-      const answer = await this.#run({ root, path, overlay: merged }, signal);
+      const answer = await this.#run(workerRequest(request), signal);
       const inputs = inputsOf(answer);
       const objects = manifestsOf(answer.objects);
       if (commonMetadata !== undefined) applyCommonMetadata(objects, commonMetadata);
@@ -164,23 +164,28 @@ export class BuildWorkers {
   }
 }
 
-/** Only the fields of {@link OverlaySpec}: callers may pass a whole spec. */
-function pickOverlay(spec: OverlaySpec): OverlaySpec {
-  const { targetNamespace, namePrefix, nameSuffix, patches, images } = spec;
-  const { components, ignoreMissingComponents, commonMetadata, buildMetadata } = spec;
-  return Object.fromEntries(
-    Object.entries({
-      targetNamespace,
+/** Takes only the fields of {@link OverlaySpec}, since callers may pass a whole spec. */
+function workerRequest({ root, path, overlay: spec }: BuildRequest): WorkerRequest {
+  for (const component of spec.components ?? []) {
+    if (isAbsolute(component) || component.includes('://')) {
+      throw new BuildError(`component path '${component}' must be local and relative`);
+    }
+  }
+  const { namePrefix, nameSuffix, patches, images, components, buildMetadata } = spec;
+  return {
+    root,
+    path,
+    overlay: {
+      namespace: spec.targetNamespace,
       namePrefix,
       nameSuffix,
       patches,
       images,
       components,
-      ignoreMissingComponents,
-      commonMetadata,
       buildMetadata,
-    }).filter(([, value]) => value !== undefined),
-  );
+    },
+    ignoreMissingComponents: spec.ignoreMissingComponents ?? false,
+  };
 }
 
 function inputsOf({ error, inputs }: WorkerAnswer): InputClosure {

@@ -7,7 +7,9 @@ import { parseExactJson } from './exact-json.ts';
 export interface WorkerRequest {
   root: string;
   path: string;
+  /** What to add to the kustomization file, in kustomize's words. */
   overlay: object;
+  ignoreMissingComponents: boolean;
 }
 
 /** What a worker answers: the objects in kustomize's order, then its inputs or why it failed. */

@@ -3,7 +3,6 @@ package main
 import (
 	"crypto/rand"
 	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -14,7 +13,6 @@ import (
 	"strings"
 	"syscall"
 
-	"sigs.k8s.io/kustomize/api/konfig"
 	"sigs.k8s.io/kustomize/api/types"
 	"sigs.k8s.io/kustomize/kyaml/filesys"
 	"sigs.k8s.io/yaml"
@@ -28,12 +26,11 @@ var base = "/" + rand.Text()
 // interface stays nil: a build calls only the methods below, and any other would panic and be answered as an error.
 type confined struct {
 	filesys.FileSystem
-	root           *os.Root
-	overlay        map[string][]byte // kustomization files that exist, or differ, in memory only
-	kustomizations []string          // those read, in order
-	refused        error             // the first refusal ends the build, though kustomize may ignore it
-	directories    map[string]bool   // seen to be no symbolic link
-	inputs         closure
+	root    *os.Root
+	overlay map[string][]byte // kustomization files that exist, or differ, in memory only
+	visited []string          // what was read, in order
+	refused error             // the first refusal ends the build, though kustomize may ignore it
+	inputs  closure
 }
 
 // closure is everything that a build looked at, by path from the artifact's root (itself "."). An empty digest: only
@@ -44,42 +41,34 @@ type closure struct {
 	Absent      map[string]bool   `json:"absent"`
 }
 
-func (c *confined) refuse(err error) error {
+func (c *confined) refuse(format string, arguments ...any) error {
+	err := fmt.Errorf(format, arguments...)
 	if c.refused == nil {
 		c.refused = err
 	}
 	return err
 }
 
-// look answers what a path of kustomize's leads to, without following any link.
+// look answers what a path of kustomize's leads to, without following any link on the way.
 func (c *confined) look(absolute string) (name string, info fs.FileInfo, err error) {
 	name, inside := strings.CutPrefix(path.Clean(absolute)+"/", base+"/")
-	if !inside {
+	if name = path.Clean(name); !inside {
 		return "", nil, fmt.Errorf("%s is outside the artifact", path.Clean(absolute))
+	} else if strings.ContainsRune(name, 0) {
+		return "", nil, &fs.PathError{Op: "stat", Path: name, Err: syscall.ENOENT}
 	}
-	if name = path.Clean(name); strings.ContainsRune(name, 0) {
-		return name, nil, &fs.PathError{Op: "stat", Path: name, Err: syscall.ENOENT}
-	}
-	for end := 0; end < len(name); end++ {
-		if next := strings.IndexByte(name[end:], '/'); next >= 0 {
-			end += next
-		} else {
-			end = len(name)
-		}
-		if c.directories[name[:end]] && end < len(name) {
-			continue
-		}
-		info, err = c.root.Lstat(name[:end])
-		switch {
-		case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR), errors.Is(err, syscall.ENAMETOOLONG):
+	part := ""
+	for _, step := range strings.Split(name, "/") {
+		part = path.Join(part, step)
+		info, err = c.root.Lstat(part)
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) || errors.Is(err, syscall.ENAMETOOLONG) {
 			c.inputs.Absent[name] = true
 			return name, nil, &fs.PathError{Op: "stat", Path: name, Err: syscall.ENOENT}
-		case err != nil:
-			return name, nil, c.refuse(err)
-		case !info.IsDir() && !info.Mode().IsRegular():
-			return name, nil, c.refuse(fmt.Errorf("%s is neither a file nor a directory (%s): refused", name[:end], info.Mode().Type()))
+		} else if err != nil {
+			return name, nil, c.refuse("%w", err)
+		} else if !info.IsDir() && !info.Mode().IsRegular() {
+			return name, nil, c.refuse("%s is neither a file nor a directory (%s): refused", part, info.Mode().Type())
 		}
-		c.directories[name[:end]] = info.IsDir()
 	}
 	if info.IsDir() {
 		c.inputs.Directories[name] += "" // noted, unless it is already
@@ -92,11 +81,8 @@ func (c *confined) look(absolute string) (name string, info fs.FileInfo, err err
 // CleanedAbs splits a path into a directory and a file's name, as filesys.FileSystem wants it.
 func (c *confined) CleanedAbs(absolute string) (filesys.ConfirmedDir, string, error) {
 	name, info, err := c.look(absolute)
-	if err != nil {
-		return "", "", err
-	}
-	if info.IsDir() {
-		return filesys.ConfirmedDir(path.Join(base, name)), "", nil
+	if err != nil || info.IsDir() {
+		return filesys.ConfirmedDir(path.Join(base, name)), "", err
 	}
 	return filesys.ConfirmedDir(path.Join(base, path.Dir(name))), path.Base(name), nil
 }
@@ -109,19 +95,15 @@ func (c *confined) ReadFile(absolute string) ([]byte, error) {
 	name, info, err := c.look(absolute)
 	if err != nil {
 		return nil, err
-	}
-	if info.IsDir() {
+	} else if info.IsDir() {
 		return nil, &fs.PathError{Op: "read", Path: name, Err: syscall.EISDIR}
 	}
 	content, err := c.root.ReadFile(name)
 	if err != nil {
-		return nil, c.refuse(err)
+		return nil, c.refuse("%w", err)
 	}
-	sum := sha256.Sum256(content)
-	c.inputs.Files[name] = hex.EncodeToString(sum[:])
-	if slices.Contains(konfig.RecognizedKustomizationFileNames(), path.Base(name)) {
-		c.kustomizations = append(c.kustomizations, absolute)
-	}
+	c.inputs.Files[name] = fmt.Sprintf("%x", sha256.Sum256(content))
+	c.visited = append(c.visited, absolute)
 	return content, nil
 }
 
@@ -136,27 +118,28 @@ func (c *confined) list(absolute string) ([]fs.DirEntry, error) {
 	for _, entry := range entries {
 		fmt.Fprintf(sum, "%s\x00%t%t\n", entry.Name(), entry.IsDir(), entry.Type().IsRegular())
 	}
-	c.inputs.Directories[name] = hex.EncodeToString(sum.Sum(nil))
+	c.inputs.Directories[name] = fmt.Sprintf("%x", sum.Sum(nil))
 	return entries, err
 }
 
-// RemoveAll is how kustomize tidies up after a git clone, which failed for want of a PATH: the reference is the first
-// one not in the artifact, in the kustomization read last that has one.
+// RemoveAll is how kustomize tidies up after a git clone, which failed for want of a PATH. What it wanted to clone is
+// the first reference that isn't in the artifact, in the kustomization read last that has one.
 func (c *confined) RemoveAll(string) error {
-	for _, file := range slices.Backward(c.kustomizations) {
+	for _, file := range slices.Backward(c.visited) {
 		var k types.Kustomization
-		content, _ := c.ReadFile(file)
-		_ = yaml.Unmarshal(content, &k)
-		for _, reference := range slices.Concat(k.Resources, k.Bases, k.Generators, k.Components, k.Transformers, k.Validators) {
-			if _, _, err := c.look(path.Join(path.Dir(file), reference)); err != nil && !strings.Contains(reference, "\n") {
-				return c.refuse(fmt.Errorf("remote base %q in %s is not allowed", reference, file))
+		if content, _ := c.ReadFile(file); !isKustomization(file) || yaml.Unmarshal(content, &k) != nil {
+			continue
+		}
+		for _, name := range slices.Concat(k.Resources, k.Bases, k.Generators, k.Components, k.Transformers, k.Validators) {
+			if _, _, err := c.look(path.Join(path.Dir(file), name)); err != nil && !strings.Contains(name, "\n") {
+				return c.refuse("remote base %q in %s is not allowed", name, file)
 			}
 		}
 	}
-	return c.refuse(errors.New("remote bases are not allowed"))
+	return c.refuse("remote bases are not allowed")
 }
 
 // RoundTrip refuses what kustomize would fetch: it is the process's HTTP transport.
 func (c *confined) RoundTrip(request *http.Request) (*http.Response, error) {
-	return nil, c.refuse(fmt.Errorf("remote resource %q is not allowed", request.URL.Redacted()))
+	return nil, c.refuse("remote resource %q is not allowed", request.URL.Redacted())
 }

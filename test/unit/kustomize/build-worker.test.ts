@@ -96,7 +96,8 @@ describe('the kustomize build', () => {
       });
       await assert.rejects(build(workers, artifact.root, 'apps'), {
         reason: 'BuildFailed',
-        message: /^failed to decode Kubernetes YAML from apps\/deep\/values\.yaml: .*missing/,
+        message:
+          /^accumulating resources: accumulating resources from '\.\/deep\/values\.yaml': missing Resource metadata$/,
       });
     });
 
@@ -104,7 +105,7 @@ describe('the kustomize build', () => {
       await using artifact = await makeArtifact({ 'a.yaml': configMap('a'), 'b.yaml': 'a: b: c: [\n' });
       await assert.rejects(build(workers, artifact.root), {
         reason: 'BuildFailed',
-        message: /^failed to decode Kubernetes YAML from b\.yaml: /,
+        message: /^accumulating resources: accumulating resources from '\.\/b\.yaml': .*yaml: /,
       });
     });
   });
@@ -192,6 +193,16 @@ describe('the kustomize build', () => {
       assert.deepEqual(names(objects), ['extra-a']);
       assert.ok(inputs.absent.includes('missing'));
       await assert.rejects(build(workers, artifact.root, 'apps', { components }), /missing/);
+    });
+
+    it('refuses components that are absolute or remote', async () => {
+      await using artifact = await makeArtifact({ 'apps/a.yaml': configMap('a') });
+      for (const component of ['/etc', 'https://git.example/org/repo']) {
+        await assert.rejects(build(workers, artifact.root, 'apps', { components: [component] }), {
+          reason: 'BuildFailed',
+          message: `component path '${component}' must be local and relative`,
+        });
+      }
     });
 
     it('annotates the origin when asked to', async () => {
