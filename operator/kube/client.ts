@@ -104,7 +104,7 @@ export class KubeClient {
   }
 
   /** The object, or `undefined` if it isn't there. A kind that isn't there is an error. */
-  async get<T extends StoredObject = StoredObject>(
+  async get<T extends StoredObject<object> = StoredObject>(
     type: ResourceType,
     name: NamespacedName,
     o: CallOptions & { subresource?: string; metadataOnly?: boolean } = {},
@@ -121,7 +121,7 @@ export class KubeClient {
   }
 
   /** A list, or with `limit` a page of one (`metadata.continue` leads to the next). */
-  async list<T extends StoredObject = StoredObject>(
+  async list<T extends StoredObject<object> = StoredObject>(
     type: ResourceType,
     o: ListOptions = {},
   ): Promise<KubeList<T>> {
@@ -142,7 +142,7 @@ export class KubeClient {
   }
 
   /** Creates the object under its name (or `generateName`). */
-  create<T extends StoredObject = StoredObject>(
+  create<T extends StoredObject<object> = StoredObject>(
     type: ResourceType,
     object: KubeObject,
     o: Omit<WriteOptions, 'subresource'> = {},
@@ -152,7 +152,7 @@ export class KubeClient {
   }
 
   /** Replaces the object, or its status; `metadata.resourceVersion`, when there, is a precondition. */
-  replace<T extends StoredObject = StoredObject>(
+  replace<T extends StoredObject<object> = StoredObject>(
     type: ResourceType,
     object: KubeObject,
     o: WriteOptions = {},
@@ -162,7 +162,7 @@ export class KubeClient {
   }
 
   /** A JSON merge patch (RFC 7396) or a JSON patch (RFC 6902; a failed `test` is a 422). */
-  patch<T extends StoredObject = StoredObject>(
+  patch<T extends StoredObject<object> = StoredObject>(
     type: ResourceType,
     name: NamespacedName,
     patch: JsonObject | JsonObject[],
@@ -174,7 +174,7 @@ export class KubeClient {
   }
 
   /** Server-side apply of the object exactly as given. Without `force`, fields of other managers are a conflict (409). */
-  apply<T extends StoredObject = StoredObject>(
+  apply<T extends StoredObject<object> = StoredObject>(
     type: ResourceType,
     object: KubeObject,
     o: WriteOptions & {
@@ -284,7 +284,7 @@ function nameOf(object: KubeObject): NamespacedName {
   return namespace === undefined ? { name } : { name, namespace };
 }
 
-function identified<T extends StoredObject>(type: ResourceType, object: T): T {
+function identified<T extends StoredObject<object>>(type: ResourceType, object: T): T {
   object.apiVersion = apiVersionOf(type);
   object.kind = type.kind;
   return object;
