@@ -35,6 +35,7 @@ export const REASON = {
   healthCheckFailed: 'HealthCheckFailed',
   dependencyNotReady: 'DependencyNotReady',
   accessDenied: 'AccessDenied',
+  driftCorrected: 'DriftCorrected',
   // SealedSecret
   unsealed: 'Unsealed',
   errUnsealFailed: 'ErrUnsealFailed',
