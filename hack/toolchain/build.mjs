@@ -12,7 +12,7 @@ import {
   rmSync,
   writeFileSync,
 } from 'node:fs';
-import { delimiter, dirname, isAbsolute, join } from 'node:path';
+import { basename, delimiter, dirname, isAbsolute, join } from 'node:path';
 import { findShortages, inspectMachine, isOlder, run } from './go.mjs';
 import { withLock } from './lock.mjs';
 import { buildFlags, cacheDirectory, linkerFlags, readPin } from './pin.mjs';
@@ -161,9 +161,9 @@ async function build(job, context) {
       );
       const workspace = mkdtempSync(join(parent, '.build-'));
       try {
-        await compile({ job, binaries: missing, workspace, context });
+        const built = await compile({ job, binaries: missing, workspace, context });
         mkdirSync(job.folder, { recursive: true });
-        for (const binary of missing) renameSync(join(workspace, 'out', binary), join(job.folder, binary));
+        for (const [binary, path] of Object.entries(built)) renameSync(path, join(job.folder, binary));
       } catch (error) {
         throw new Error(
           `${title} couldn't be built: ${error instanceof Error ? error.message : String(error)}`,
@@ -185,6 +185,7 @@ async function build(job, context) {
 /**
  * Compiles all binaries in one call, so that what they share is compiled once.
  * @param {{ job: Job, binaries: string[], workspace: string, context: Context }} what
+ * @returns {Promise<Record<string, string>>} where each was put
  */
 async function compile({ job, binaries, workspace, context }) {
   const { recipe, pin } = job;
@@ -194,18 +195,14 @@ async function compile({ job, binaries, workspace, context }) {
   mkdirSync(out);
   const cwd =
     recipe.copyModule === true ? await copyModule({ recipe, workspace, environment }) : recipe.directory;
-  const [single] = binaries;
-  const target = binaries.length === 1 && single !== undefined ? join(out, single) : `${out}/`;
   const packages = binaries.map((binary) => recipe.packages[binary] ?? binary);
-  await run(
-    'go',
-    ['build', ...buildFlags, '-ldflags', linkerFlags(recipe, pin.version), '-o', target, ...packages],
-    {
-      cwd,
-      environment,
-      signal: context.signal,
-    },
-  );
+  const [single] = binaries;
+  // Several are named by go, after the last part of their packages' paths.
+  const names = packages.length === 1 ? binaries : packages.map((path) => basename(path));
+  const target = packages.length === 1 && single !== undefined ? join(out, single) : `${out}/`;
+  const flags = [...buildFlags, '-ldflags', linkerFlags(recipe, pin.version), '-o', target];
+  await run('go', ['build', ...flags, ...packages], { cwd, environment, signal: context.signal });
+  return Object.fromEntries(binaries.map((binary, index) => [binary, join(out, names[index] ?? binary)]));
 }
 
 /**

@@ -73,9 +73,12 @@ export const recipes = [
     tool: 'kubeseal',
     directory: `${pins}kubeseal`,
     module: 'github.com/bitnami/sealed-secrets',
-    packages: { kubeseal: 'github.com/bitnami/sealed-secrets/cmd/kubeseal' },
+    packages: {
+      kubeseal: 'github.com/bitnami/sealed-secrets/cmd/kubeseal',
+      'sealed-secrets-controller': 'github.com/bitnami/sealed-secrets/cmd/controller',
+    },
     linkerVariables: (version) => [`main.VERSION=${version}`],
-    versionArguments: { kubeseal: ['--version'] },
+    versionArguments: { kubeseal: ['--version'], 'sealed-secrets-controller': ['--version'] },
     diskMb: 700,
     memoryMb: 1000,
   },
@@ -142,6 +145,14 @@ export const recipes = [
     diskMb: 1500,
     memoryMb: 1200,
   },
+  {
+    tool: 'kustomize-controller',
+    directory: `${pins}kustomize-controller`,
+    module: 'github.com/fluxcd/kustomize-controller',
+    packages: { 'kustomize-controller': 'github.com/fluxcd/kustomize-controller' },
+    diskMb: 1500,
+    memoryMb: 1500,
+  },
 ];
 
 const demo = [
@@ -162,6 +173,7 @@ export const groups = {
   start: ['kustomize-build-worker'],
   demo,
   test: [...demo, 'sops', 'age', 'age-keygen', 'kube-scheduler', 'kwok', 'helm', 'flux'],
+  compat: ['sealed-secrets-controller', 'kustomize-controller'],
 };
 
 /**
