@@ -46,6 +46,9 @@ export function loadClusterConfig(o: { kubeconfig?: string; inCluster?: boolean 
     tokenFile = loadFile(kubeConfig, o.kubeconfig);
   } else if (o.inCluster ?? existsSync(SERVICE_ACCOUNT_TOKEN)) {
     kubeConfig.loadFromCluster();
+    if (!URL.canParse(kubeConfig.getCurrentCluster()?.server ?? '')) {
+      throw new Error('in-cluster: KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT are not set');
+    }
     tokenFile = SERVICE_ACCOUNT_TOKEN;
   } else {
     kubeConfig.loadFromDefault();

@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';
+import { createServer } from 'node:http';
+import { type AddressInfo, connect as connectSocket } from 'node:net';
 import { join } from 'node:path';
 import type { KubeObject, StoredObject } from '../../operator/api/objects.ts';
 import { CUSTOM_RESOURCE_DEFINITION, type ResourceType, SECRET } from '../../operator/api/resources.ts';
@@ -200,6 +202,46 @@ describe('the client on a real API server', () => {
     const tls = async () => ({});
     const { client } = connect(world().kubeconfig, { override: { tls } });
     await assert.rejects(client.list(CONFIG_MAP), (error: Error) => error instanceof TransportError);
+  });
+
+  it('goes through the proxy that the kubeconfig names, requests and watches', async () => {
+    const tunnels: string[] = [];
+    const proxy = createServer();
+    proxy.on('connect', (request, inner) => {
+      tunnels.push(request.url ?? '');
+      const target = new URL(`http://${request.url}`);
+      const outer = connectSocket(Number(target.port), target.hostname, () => {
+        inner.write('HTTP/1.1 200 Connection Established\r\n\r\n');
+        inner.pipe(outer).pipe(inner);
+      });
+      for (const socket of [inner, outer]) socket.on('error', () => {});
+      inner.on('close', () => outer.destroy());
+    });
+    await new Promise<void>((resolve) => proxy.listen(0, '127.0.0.1', resolve));
+    const { port } = proxy.address() as AddressInfo;
+    const override = { proxyUrl: `http://127.0.0.1:${port}` };
+    const { client } = connect(world().kubeconfig, { override });
+    try {
+      await client.create(CONFIG_MAP, configMap('a'));
+      const selection = { namespace: world().namespace, fieldSelector: 'metadata.name=a' };
+      const { metadata } = await client.list(CONFIG_MAP, selection);
+      await client.delete(CONFIG_MAP, named('a'));
+      const watch = client.watch(CONFIG_MAP, {
+        ...selection,
+        resourceVersion: metadata.resourceVersion,
+        timeoutSeconds: 30,
+        idleTimeoutMs: 30_000,
+        signal: new AbortController().signal,
+      });
+      for await (const event of watch) {
+        assert.equal(event.type, 'DELETED');
+        break;
+      }
+      assert.deepEqual(new Set(tunnels), new Set([new URL(world().controlPlane.server).host]));
+    } finally {
+      await client.close();
+      proxy.close();
+    }
   });
 
   it('finds a kind as soon as its CRD is served, and can follow it at once', async () => {

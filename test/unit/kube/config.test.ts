@@ -111,6 +111,18 @@ describe('the cluster configuration', () => {
     assert.equal(await config.authorization(), 'Bearer now');
   });
 
+  it('says what a pod lacks that should find its API server by itself', () => {
+    const { KUBERNETES_SERVICE_HOST: host, KUBERNETES_SERVICE_PORT: port } = process.env;
+    delete process.env.KUBERNETES_SERVICE_HOST;
+    delete process.env.KUBERNETES_SERVICE_PORT;
+    try {
+      assert.throws(() => loadClusterConfig({ inCluster: true }), /KUBERNETES_SERVICE_HOST .* are not set/);
+    } finally {
+      Object.assign(process.env, host === undefined ? {} : { KUBERNETES_SERVICE_HOST: host });
+      Object.assign(process.env, port === undefined ? {} : { KUBERNETES_SERVICE_PORT: port });
+    }
+  });
+
   it('refuses a kubeconfig whose context leads nowhere, or whose server is no URL', () => {
     assert.throws(() => load({ currentContext: 'elsewhere' }), /kubeconfig: the current context "elsewhere"/);
     assert.throws(() => load({ cluster: { server: 'my cluster' } }), /server "my cluster" is not a URL/);
