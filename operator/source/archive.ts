@@ -1,0 +1,101 @@
+/** The artifact's bytes: a tar.gz that depends on nothing but the files in it. */
+
+import { createHash } from 'node:crypto';
+import { once } from 'node:events';
+import { Readable, Transform, type Writable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import { createGzip } from 'node:zlib';
+import { type Header, type Pack, pack } from 'tar-stream';
+import { isFile, type SourceTree, type TreeEntry } from './source-tree.ts';
+
+/** What was written. `digest` is `sha256:<hex>` of the compressed bytes. */
+export interface WrittenArchive {
+  digest: string;
+  sizeBytes: number;
+}
+
+const EPOCH = new Date(0);
+const NOBODY = { uid: 0, gid: 0, uname: '', gname: '', mtime: EPOCH };
+const MODE = { file: 0o600, executable: 0o700, directory: 0o750 } as const;
+/** Artifacts are read once, near by: speed counts for more than the last tenth of size. */
+const GZIP_LEVEL = 1;
+
+/**
+ * Writes the entries (of `tree`, in their order) as a tar.gz, as Flux lays it out: files, executables and directories
+ * with modes 0600, 0700 and 0750, owner 0, time 0, no links. The same entries give the same bytes. `to` is ended.
+ */
+export async function writeArchive(o: {
+  tree: SourceTree;
+  entries: readonly TreeEntry[];
+  to: Writable;
+  signal: AbortSignal;
+}): Promise<WrittenArchive> {
+  const tar = pack();
+  const stop = new AbortController();
+  const signal = AbortSignal.any([o.signal, stop.signal]);
+  const hash = createHash('sha256');
+  let sizeBytes = 0;
+  const meter = new Transform({
+    transform(chunk: Buffer, _encoding, done): void {
+      hash.update(chunk);
+      sizeBytes += chunk.length;
+      done(null, chunk);
+    },
+  });
+  const written = pipeline(Readable.from(tar), createGzip({ level: GZIP_LEVEL }), meter, o.to, { signal });
+  // Whichever side fails first, the other must not wait for it.
+  written.catch((error: unknown) => stop.abort(error));
+  try {
+    await packEntries(tar, o, signal);
+  } catch (error) {
+    tar.destroy(error instanceof Error ? error : new Error(String(error)));
+    stop.abort(error);
+    await written.catch(() => {});
+    o.signal.throwIfAborted();
+    throw error;
+  }
+  await written;
+  return { digest: `sha256:${hash.digest('hex')}`, sizeBytes };
+}
+
+async function packEntries(
+  tar: Pack,
+  o: { tree: SourceTree; entries: readonly TreeEntry[] },
+  signal: AbortSignal,
+): Promise<void> {
+  const contents = o.tree.read(o.entries.filter(isFile), signal)[Symbol.asyncIterator]();
+  try {
+    for (const entry of o.entries) {
+      if (!isFile(entry)) {
+        tar.entry({ ...NOBODY, name: `${entry.path}/`, type: 'directory', mode: MODE.directory });
+        continue;
+      }
+      const next = await contents.next();
+      if (next.done === true) throw new Error(`the tree ended before ${entry.path}`);
+      const mode = entry.kind === 'executable' ? MODE.executable : MODE.file;
+      const header = { ...NOBODY, name: entry.path, type: 'file' as const, mode, size: entry.sizeBytes };
+      await packFile(tar, header, next.value.content);
+    }
+    // Lets the reader notice an end that isn't one.
+    await contents.next();
+  } finally {
+    await contents.return?.();
+  }
+  tar.finalize();
+}
+
+/** Resolves when the pack has taken the whole file: the next one may follow. */
+async function packFile(
+  tar: Pack,
+  header: Partial<Header> & { name: string },
+  content: AsyncIterable<Buffer>,
+): Promise<void> {
+  const { promise: taken, resolve, reject } = Promise.withResolvers<void>();
+  const sink = tar.entry(header, (error) => (error ? reject(error) : resolve()));
+  // The callback reports it.
+  sink.on('error', () => {});
+  taken.catch(() => {});
+  for await (const chunk of content) if (!sink.write(chunk)) await Promise.race([once(sink, 'drain'), taken]);
+  sink.end(undefined);
+  await taken;
+}

@@ -1,0 +1,119 @@
+/** What a repository's server wants to know before it answers. Pure: reading the Secret is the controller's job. */
+
+import { REASON } from '../api/conditions.ts';
+import { SourceError } from './errors.ts';
+import type { RepositoryUrl } from './repository-url.ts';
+
+/** For one call of git; never put into an argument, a URL, a message or the cache. PEM texts are as in the Secret. */
+export interface GitCredentials {
+  basic?: { username: string; password: string };
+  /** Wins over `basic`, as in Flux. */
+  bearerToken?: string;
+  /** Certificate authorities of the server, PEM. */
+  ca?: string;
+  clientCertificate?: { certificate: string; key: string };
+}
+
+/** A Secret's `data`: base64 values by key. */
+export type SecretData = Readonly<Record<string, string>>;
+
+/**
+ * The credentials in a Secret's `data`, for an HTTP(S) repository: `username` and `password`, or `bearerToken`;
+ * `ca.crt` (or the older `caFile`); `tls.crt` with `tls.key`. `secret` is how messages call it.
+ * @throws SourceError `AuthenticationFailed` naming the key that is missing or malformed.
+ */
+export function credentialsFromSecret(data: SecretData | undefined, secret: string): GitCredentials {
+  const read = (key: string): string | undefined => {
+    const value = data?.[key];
+    return value === undefined ? undefined : Buffer.from(value, 'base64').toString('utf8');
+  };
+  const bearerToken = singleLine(read('bearerToken'), 'bearerToken', secret);
+  const ca = read('ca.crt') ?? read('caFile');
+  const credentials: GitCredentials = {
+    ...basicFrom(read, secret),
+    ...(isSet(bearerToken) ? { bearerToken } : {}),
+    ...(isSet(ca) ? { ca: pem(ca, 'ca.crt', secret) } : {}),
+    ...clientCertificateFrom(read, secret),
+  };
+  if (Object.keys(credentials).length === 0)
+    throw refused(
+      `${secret} has none of the keys username and password, bearerToken, ca.crt, tls.crt and tls.key`,
+    );
+  return credentials;
+}
+
+/** Credentials with the URL's own user name and password as the fallback. */
+export function withUserinfo(
+  url: RepositoryUrl,
+  credentials: GitCredentials | undefined,
+): GitCredentials | undefined {
+  if (url.userinfo === undefined) return credentials;
+  if (credentials?.basic !== undefined || credentials?.bearerToken !== undefined) return credentials;
+  return { ...credentials, basic: url.userinfo };
+}
+
+/** The value of the `Authorization` header, if there is something to say. */
+export function authorizationOf(credentials: GitCredentials | undefined): string | undefined {
+  if (credentials?.bearerToken !== undefined) return `Bearer ${credentials.bearerToken}`;
+  if (credentials?.basic === undefined) return undefined;
+  const { username, password } = credentials.basic;
+  return `Basic ${Buffer.from(`${username}:${password}`, 'utf8').toString('base64')}`;
+}
+
+/** Every text that must not appear in a message, longest first. */
+export function secretsOf(credentials: GitCredentials | undefined): string[] {
+  const authorization = authorizationOf(credentials);
+  const secrets = [
+    credentials?.bearerToken,
+    credentials?.basic?.password,
+    authorization?.slice(authorization.indexOf(' ') + 1),
+    credentials?.basic === undefined ? undefined : encodeURIComponent(credentials.basic.password),
+  ];
+  return secrets.filter(isSet).sort((a, b) => b.length - a.length);
+}
+
+function basicFrom(read: (key: string) => string | undefined, secret: string): Pick<GitCredentials, 'basic'> {
+  const username = singleLine(read('username'), 'username', secret);
+  const password = singleLine(read('password'), 'password', secret);
+  if (!isSet(username)) {
+    if (isSet(password)) throw refused(`${secret} has a password but no username: add the key username`);
+    return {};
+  }
+  if (username.includes(':'))
+    throw refused(`username in ${secret} contains ':', which basic auth cannot carry`);
+  return { basic: { username, password: password ?? '' } };
+}
+
+function clientCertificateFrom(
+  read: (key: string) => string | undefined,
+  secret: string,
+): Pick<GitCredentials, 'clientCertificate'> {
+  const certificate = read('tls.crt');
+  const key = read('tls.key');
+  if (!isSet(certificate) && !isSet(key)) return {};
+  if (!isSet(certificate)) throw refused(`${secret} has tls.key but no tls.crt: add it`);
+  if (!isSet(key)) throw refused(`${secret} has tls.crt but no tls.key: add it`);
+  return {
+    clientCertificate: { certificate: pem(certificate, 'tls.crt', secret), key: pem(key, 'tls.key', secret) },
+  };
+}
+
+/** A value that goes into an HTTP header must not be able to start another one. */
+function singleLine(value: string | undefined, key: string, secret: string): string | undefined {
+  if (value !== undefined && /[\r\n\0]/.test(value))
+    throw refused(`${key} in ${secret} contains a line break: store it without (printf, not echo)`);
+  return value;
+}
+
+function pem(value: string, key: string, secret: string): string {
+  if (!value.includes('-----BEGIN ')) throw refused(`${key} in ${secret} is not PEM ('-----BEGIN …')`);
+  return value;
+}
+
+function isSet(value: string | undefined): value is string {
+  return value !== undefined && value !== '';
+}
+
+function refused(message: string): SourceError {
+  return new SourceError(REASON.authenticationFailed, message);
+}

@@ -1,0 +1,70 @@
+/** From git's standard error to an error that a person can act on. */
+
+import { REASON } from '../api/conditions.ts';
+import { type GitCredentials, secretsOf } from './credentials.ts';
+import { SourceError } from './errors.ts';
+import type { GitExit } from './git-process.ts';
+
+/** What went wrong, as far as it decides what to do next. */
+export type GitTrouble = 'authentication' | 'ref' | 'redirect' | 'connection' | 'other';
+
+const MESSAGE_LIMIT = 500;
+const NOISE = /^(hint:|warning:|POST git-|Cloning into|\s*$)/;
+const PATTERNS: ReadonlyArray<readonly [GitTrouble, RegExp]> = [
+  ['authentication', /could not read (Username|Password)|Authentication failed|returned error: 40[13]\b/],
+  ['redirect', /returned error: 30[1278]\b|unable to update url base from redirection/],
+  ['ref', /couldn't find remote ref|not our ref|unadvertised object/],
+  [
+    'connection',
+    /Could not resolve|Failed to connect|Connection (refused|reset|timed out)|returned error: (404|410|429|5\d\d)|SSL|certificate|not valid: is this a git repository|repository '.*' not found/i,
+  ],
+];
+
+/**
+ * The kind of failure, read from git's (English) messages: git has no other way to say it. Whatever isn't recognised
+ * is `other`, and treated with more care, not less.
+ */
+export function classify(exit: GitExit): GitTrouble {
+  return PATTERNS.find(([, pattern]) => pattern.test(exit.stderr))?.[0] ?? 'other';
+}
+
+/** `failed to <what> '<url>': <git's own words>`, without credentials, noise and control characters. */
+export function gitFailure(
+  exit: GitExit,
+  o: { what: string; href: string; credentials?: GitCredentials | undefined },
+): SourceError {
+  const subject = `failed to ${o.what} '${o.href}'`;
+  if (classify(exit) === 'authentication') {
+    const hint = hasLogin(o.credentials)
+      ? 'the server refused the credentials: check the Secret in spec.secretRef'
+      : 'the server asks for credentials: name a Secret with them in spec.secretRef';
+    return new SourceError(REASON.authenticationFailed, `${subject}: ${hint}`);
+  }
+  return new SourceError(
+    REASON.gitOperationFailed,
+    `${subject}: ${summary(exit.stderr, secretsOf(o.credentials))}`,
+  );
+}
+
+/** git's message on one line: the server's `remote:` lines and the errors, each secret replaced by `***`. */
+export function summary(stderr: string, secrets: readonly string[]): string {
+  const lines = stderr
+    .split(/[\r\n]+/)
+    .map((line) => printable(line).trim())
+    .filter((line) => !NOISE.test(line));
+  const telling = lines.filter((line) => /^(fatal|error|remote):/.test(line));
+  let text = [...new Set(telling.length > 0 ? telling : lines)]
+    .map((line) => line.replace(/^(fatal|error): /, ''))
+    .join('; ');
+  for (const secret of secrets) text = text.replaceAll(secret, '***');
+  if (text === '') return 'git gave no reason';
+  return text.length > MESSAGE_LIMIT ? `${text.slice(0, MESSAGE_LIMIT)}…` : text;
+}
+
+function hasLogin(credentials: GitCredentials | undefined): boolean {
+  return credentials?.basic !== undefined || credentials?.bearerToken !== undefined;
+}
+
+function printable(line: string): string {
+  return [...line].map((character) => (character < ' ' || character === '\u007f' ? ' ' : character)).join('');
+}
