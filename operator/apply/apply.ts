@@ -17,7 +17,7 @@ import {
   targetOf,
   type Watched,
 } from './decide.ts';
-import { established, FreshGroups } from './definitions.ts';
+import { definedGroup, established, FreshGroups, proofsOverturnedBy } from './definitions.ts';
 import { type Desired, desiredOf, heldOf, type Manifest, manifestOf } from './desired.ts';
 import { inParallel } from './in-parallel.ts';
 import { entryOf, type InventoryEntry } from './inventory.ts';
@@ -261,27 +261,4 @@ function summed(error: unknown): unknown {
   const untold = errors.length - told.length;
   if (untold > 0) told.push(`and ${untold} more`);
   return new ApplyError(told.join('\n'), { cause: errors[0] });
-}
-
-function definedGroup(definition: KubeObject): string | undefined {
-  const spec: unknown = definition.spec;
-  const group: unknown =
-    typeof spec === 'object' && spec !== null && 'group' in spec ? spec.group : undefined;
-  return typeof group === 'string' ? group : undefined;
-}
-
-const ADMISSION_GROUP = 'admissionregistration.k8s.io';
-
-/**
- * What a change of this object does to proofs: a CRD changes what applies to its group's objects do, an admission
- * configuration to anybody's (no `group`); anything else nothing (`undefined`).
- */
-export function proofsOverturnedBy(object: KubeObject): { group?: string } | undefined {
-  const { group, kind } = gvkOf(object);
-  if (group === ADMISSION_GROUP) return {};
-  if (group !== CUSTOM_RESOURCE_DEFINITION.group || kind !== CUSTOM_RESOURCE_DEFINITION.kind) {
-    return undefined;
-  }
-  const defined = definedGroup(object);
-  return defined === undefined ? {} : { group: defined };
 }

@@ -41,6 +41,7 @@ export interface Due {
   readonly unasked?: boolean;
 }
 
+/** What is to become of an object. */
 export type Decision = Settled | Due;
 
 /** What deciding needs beside the object. */

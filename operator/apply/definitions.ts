@@ -1,8 +1,14 @@
-/** Waiting until a CRD that was just applied serves its kinds. */
+/** CRDs and admission configurations: what changing them means for the other objects. */
 
 import { setTimeout as delay } from 'node:timers/promises';
-import type { GroupVersionKind, NamespacedName, ResourceType } from '../api/resources.ts';
-import { CUSTOM_RESOURCE_DEFINITION } from '../api/resources.ts';
+import type { KubeObject } from '../api/objects.ts';
+import {
+  CUSTOM_RESOURCE_DEFINITION,
+  type GroupVersionKind,
+  gvkOf,
+  type NamespacedName,
+  type ResourceType,
+} from '../api/resources.ts';
 import type { KubeClient } from '../kube/client.ts';
 import { type Discovery, NoMatchError } from '../kube/discovery.ts';
 import { ApiError } from '../kube/errors.ts';
@@ -95,4 +101,28 @@ export function isKindMissing(error: unknown): boolean {
   if (error instanceof NoMatchError) return true;
   const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
   return cause instanceof ApiError && cause.status === 404 && cause.details?.name === undefined;
+}
+
+/** The group that a CRD defines kinds of. */
+export function definedGroup(definition: KubeObject): string | undefined {
+  const spec: unknown = definition.spec;
+  const group: unknown =
+    typeof spec === 'object' && spec !== null && 'group' in spec ? spec.group : undefined;
+  return typeof group === 'string' ? group : undefined;
+}
+
+const ADMISSION_GROUP = 'admissionregistration.k8s.io';
+
+/**
+ * What a change of this object does to proofs: a CRD changes what applies to its group's objects do, an admission
+ * configuration to anybody's (no `group`); anything else nothing (`undefined`).
+ */
+export function proofsOverturnedBy(object: KubeObject): { group?: string } | undefined {
+  const { group, kind } = gvkOf(object);
+  if (group === ADMISSION_GROUP) return {};
+  if (group !== CUSTOM_RESOURCE_DEFINITION.group || kind !== CUSTOM_RESOURCE_DEFINITION.kind) {
+    return undefined;
+  }
+  const defined = definedGroup(object);
+  return defined === undefined ? {} : { group: defined };
 }

@@ -2,10 +2,10 @@
 
 import type { ManagedFieldsEntry, StoredObject } from '../api/objects.ts';
 import type { KubeClient } from '../kube/client.ts';
-import { proofsOverturnedBy } from './apply.ts';
 import { applyFailed, isWaitingForNamespace } from './apply-error.ts';
 import { subjectOf } from './change-set.ts';
 import { type Owner, sameOwner } from './controls.ts';
+import { proofsOverturnedBy } from './definitions.ts';
 import { fieldSetsOverlap } from './field-set.ts';
 import { agrees, isOurs, type Observation, proofOf, sameFields } from './proof.ts';
 import type { Held, ProofBook } from './proof-book.ts';

@@ -49,7 +49,7 @@ function rankOf(kind: string): number {
 /** 0: definitions (CRD, Namespace, ClusterRole); 1: kinds ending in `Class`; 2: the rest. */
 export function stageOf(kind: string): 0 | 1 | 2 {
   if (DEFINITIONS.has(kind)) return 0;
-  return /class$/i.test(kind) ? 1 : 2;
+  return kind.toLowerCase().endsWith('class') ? 1 : 2;
 }
 
 function compareText(a: string, b: string): number {

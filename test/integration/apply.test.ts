@@ -241,6 +241,13 @@ describe('applying', () => {
       const widget = `/apis/${group}/v1/namespaces/${namespace}/widgets/w`;
       assert.deepEqual((await world().api.get(widget))?.spec, { size: 3 });
       assert.deepEqual(await applier().requestsOf(() => applier().pass(objects)), []);
+
+      // A changed definition may change what an apply of its resources does: they are asked again, once.
+      Object.assign(definition.metadata, { annotations: { note: 'changed' } });
+      const asked = await applier().requestsOf(() => applier().pass(objects));
+      assert.ok(asked.includes(`patch ${widget}`), asked.join());
+      assert.ok(!asked.some((request) => request.endsWith('/configmaps/inner')), asked.join());
+      assert.deepEqual(await applier().requestsOf(() => applier().pass(objects)), []);
     } finally {
       await world().api.delete(`/api/v1/namespaces/${namespace}`);
       await world().api.delete(`/apis/apiextensions.k8s.io/v1/customresourcedefinitions/widgets.${group}`);

@@ -41,6 +41,7 @@ describe('drift', () => {
     eventually(
       () => {
         assert.deepEqual(applier().healErrors, []);
+        if (!applier().idle) return false;
         return applier()
           .inventory()
           .every(({ id }) => applier().monitor.matchesStore(applier().owner, id));
@@ -97,6 +98,7 @@ describe('drift', () => {
     await pass();
     await world().api.mergePatch(`${webPath()}/scale?fieldManager=kubectl`, { spec: { replicas: 7 } });
     await isBack(webPath(), ({ spec }) => assert.equal(spec.replicas, 0));
+    await settled();
     assert.ok(applier().healed.some(({ managers }) => managers.includes('kubectl')));
   });
 
@@ -119,13 +121,13 @@ describe('drift', () => {
       assert.deepEqual(data, { k: 'v' });
       assert.notEqual(metadata.uid, before?.metadata.uid);
     });
+    await settled();
     assert.deepEqual(
       applier()
         .healed.filter(({ action }) => action !== 'none')
         .map(({ action }) => action),
       ['created'],
     );
-    await settled();
   });
 
   it('waits for a deletion that has begun, then brings the object back', async () => {
@@ -202,6 +204,7 @@ describe('drift', () => {
       await world().api.mergePatch(path('stranger'), { data: { k: '2' } });
       await world().api.mergePatch(path('a'), { data: { k: 'edited' } });
       await isBack(path('a'), ({ data }) => assert.deepEqual(data, { k: 'v' }));
+      await settled();
     });
     assert.deepEqual(requests, [`patch ${path('a')}`]);
     assert.equal((await read(path('stranger')))?.data.k, '2');

@@ -71,6 +71,11 @@ export class Applier {
     return this.#abort.signal;
   }
 
+  /** No heal is under way. */
+  get idle(): boolean {
+    return this.#running.size === 0;
+  }
+
   inventory(owner: Owner = this.owner): InventoryEntry[] {
     return this.inventories.get(owner.name) ?? [];
   }
