@@ -1,7 +1,7 @@
 /**
  * The composition root's face: the one subclass of the framework's `Operator`. What the framework would do by
  * itself (a watch without list or resume that ends the process, status writes whose errors become null) goes
- * through our client, informers and queues instead. `composition.ts` says what runs, and in which order.
+ * through our client, informers and queues instead. `composition/` says what runs, and in which order.
  */
 
 import { readFile } from 'node:fs/promises';
@@ -17,7 +17,8 @@ import type { Logger } from './api/logger.ts';
 import type { KubeObject, StoredObject } from './api/objects.ts';
 import { CUSTOM_RESOURCE_DEFINITION, type NamespacedName, type ResourceType } from './api/resources.ts';
 import { established } from './apply/definitions.ts';
-import { addParts, createPlatform, type Platform } from './composition.ts';
+import { addParts } from './composition/parts.ts';
+import { createPlatform, type Platform } from './composition/platform.ts';
 import { isNotFound } from './kube/errors.ts';
 import { addFinalizer, removeFinalizer } from './kube/finalizers.ts';
 import type { Options } from './options.ts';

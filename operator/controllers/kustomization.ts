@@ -46,7 +46,7 @@ import { deletesObjects, intervalMs, refusalOf, retryIntervalMs, timeoutMs } fro
 export interface KustomizationDependencies {
   client: KubeClient;
   discovery: Discovery;
-  repositories: () => Store<GitRepository>;
+  repositories: Store<GitRepository>;
   artifacts: ArtifactReader;
   workers: BuildWorkers;
   proofs: ProofBook;
@@ -107,7 +107,7 @@ export class KustomizationReconciler implements Reconciler<KustomizationSpec, Ku
     const refusal = refusalOf(spec);
     if (refusal !== undefined) stalled(REASON.reconciliationFailed, refusal);
     const inventory = inventoryOf(kustomization);
-    const artifact = publishedArtifact(kustomization, this.#d.repositories(), retryIntervalMs(spec));
+    const artifact = publishedArtifact(kustomization, this.#d.repositories, retryIntervalMs(spec));
     const run: Run = { kustomization, artifact, inventory, context };
     if (!(await this.#isSettled(run))) await this.#bringAbout(run);
     context.record({ lastAttemptedRevision: artifact.revision, lastAppliedRevision: artifact.revision });
