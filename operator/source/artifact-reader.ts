@@ -25,6 +25,7 @@ interface Extraction {
   users: number;
 }
 
+/** Where a reader works and what it may take up. */
 export interface ArtifactReaderOptions {
   /** Whose files are read directly instead of over HTTP. */
   store?: ArtifactStore;

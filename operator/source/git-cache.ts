@@ -31,9 +31,8 @@ export class GitCache {
   }
 
   /** Runs a local git command here. @throws GitExit */
-  async run(args: string[], signal: AbortSignal, limitBytes?: number): Promise<string> {
-    const call = { tool: this.#tool, args: this.args(...args), signal };
-    const output = await runGit(limitBytes === undefined ? call : { ...call, limitBytes });
+  async run(args: string[], signal: AbortSignal): Promise<string> {
+    const output = await runGit({ tool: this.#tool, args: this.args(...args), signal });
     return output.toString('utf8');
   }
 
@@ -58,6 +57,16 @@ export class GitCache {
       await rm(fresh, { recursive: true, force: true });
     }
     return 'created';
+  }
+
+  /** A cache beside this one. */
+  sibling(suffix: string): GitCache {
+    return new GitCache(`${this.directory}.${suffix}`, this.#tool);
+  }
+
+  /** Makes `HEAD_REF` a commit that is here. @throws GitExit */
+  async pointHeadAt(commit: string, signal: AbortSignal): Promise<void> {
+    await this.run(['update-ref', HEAD_REF, commit], signal);
   }
 
   /** Puts this cache in another's place. */

@@ -8,15 +8,15 @@ import { formatDurationMs } from '../api/duration.ts';
 import type { Logger } from '../api/logger.ts';
 import { type GitCredentials, withUserinfo } from './credentials.ts';
 import { messageOf, SourceError } from './errors.ts';
-import { GitCache, HEAD_REF } from './git-cache.ts';
-import { classify, gitFailure } from './git-failure.ts';
-import { GitExit, type GitTool, runGit } from './git-process.ts';
+import { GitCache } from './git-cache.ts';
+import { gitFailure } from './git-failure.ts';
+import { bringCommit } from './git-fetch.ts';
+import { GitNetwork, type Remote } from './git-network.ts';
+import { GitExit, type GitTool } from './git-process.ts';
 import { fullRefName, type GitRef, revisionOf } from './git-ref.ts';
-import { hasSecrets, withRemoteSession } from './git-remote.ts';
 import { readTree } from './git-tree.ts';
 import { KeyedLock } from './keyed-lock.ts';
-import { probeRedirect } from './redirect.ts';
-import { parseRepositoryUrl, type RepositoryUrl } from './repository-url.ts';
+import { parseRepositoryUrl } from './repository-url.ts';
 import type { SourceTree } from './source-tree.ts';
 
 /** What a call about one GitRepository needs. */
@@ -47,17 +47,8 @@ export interface FetchedCommit {
   subject: string;
 }
 
-interface Remote extends GitRequest {
-  address: RepositoryUrl;
-  /** Aborted by the caller or by the timeout. */
-  deadline: AbortSignal;
-}
-
 const KEY = /^[a-z0-9]+(\/[a-z0-9]([a-z0-9.-]*[a-z0-9])?){2}$/;
-const LS_REMOTE_LIMIT_BYTES = 128 * 1024 * 1024;
-const MAX_REDIRECTS = 3;
-/** As a depth: all of the history, whether the cache is shallow or not. */
-const ALL_HISTORY = '--depth=2147483647';
+const SHA1_LENGTH = 40;
 
 /**
  * Talks to git servers and keeps one bare, shallow cache per GitRepository and URL below `cacheRoot`. Calls about the
@@ -68,8 +59,7 @@ export class GitFetcher {
   readonly #tool: GitTool;
   readonly #logger: Logger;
   readonly #locks = new KeyedLock();
-  /** Where servers said (to us, at the same host) that repositories are now, by their address. */
-  readonly #moved = new Map<string, string>();
+  readonly #network: GitNetwork;
 
   constructor(o: {
     cacheRoot: string;
@@ -85,6 +75,7 @@ export class GitFetcher {
       searchPath: o.searchPath ?? '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin',
       extra: o.environment ?? {},
     };
+    this.#network = new GitNetwork(this.#tool, join(o.cacheRoot, '.tmp'));
     this.#logger = o.logger;
   }
 
@@ -111,14 +102,13 @@ export class GitFetcher {
     return this.#withDeadline(request, 'fetch from', (remote) =>
       this.#locks.run(request.key, async () => {
         const cache = this.#cache(request);
-        const commit = await this.#bring(cache, remote, request.commit);
+        const { ref, commit: wanted } = request;
+        const errand = { network: this.#network, remote, cache, ref, logger: this.#logger };
+        const commit = await bringCommit({ ...errand, commit: wanted });
+        const subject = await cache.subject(commit, remote.deadline);
         await cache.removeSiblings();
-        await this.#maintain(cache, remote);
-        return {
-          revision: revisionOf(request.ref, commit),
-          commit,
-          subject: await cache.subject(commit, remote.deadline),
-        };
+        await this.#maintain(cache, remote.deadline);
+        return { revision: revisionOf(ref, commit), commit, subject };
       }),
     );
   }
@@ -150,15 +140,11 @@ export class GitFetcher {
   }
 
   async #lookUp(remote: Remote, name: string): Promise<string> {
-    const filter = name.startsWith('refs/heads/')
-      ? ['--heads']
-      : name.startsWith('refs/tags/')
-        ? ['--tags']
-        : [];
-    const refs = await this.#listRefs(remote, filter);
+    const under = (['heads', 'tags'] as const).find((group) => name.startsWith(`refs/${group}/`));
+    const refs = await this.#network.listRefs(remote, under ?? 'everything');
     const commit = refs.get(`${name}^{}`) ?? refs.get(name);
     if (commit === undefined) {
-      const all = refs.size > 0 || filter.length === 0 ? refs : await this.#listRefs(remote, []);
+      const all = refs.size > 0 ? refs : await this.#network.listRefs(remote, 'everything');
       const { href } = remote.address;
       if (all.size === 0)
         throw new SourceError(
@@ -167,7 +153,7 @@ export class GitFetcher {
         );
       throw new SourceError(REASON.gitOperationFailed, `couldn't find remote ref '${name}' in '${href}'`);
     }
-    if (commit.length !== 40)
+    if (commit.length !== SHA1_LENGTH)
       throw new SourceError(
         REASON.gitOperationFailed,
         `'${remote.address.href}' is a repository with SHA-256 object ids: only SHA-1 repositories are supported`,
@@ -176,161 +162,12 @@ export class GitFetcher {
     return commit;
   }
 
-  async #listRefs(remote: Remote, filter: string[]): Promise<Map<string, string>> {
-    const output = await this.#overNetwork(remote, (href) => [
-      'ls-remote',
-      '--quiet',
-      ...filter,
-      '--end-of-options',
-      href,
-    ]);
-    const refs = new Map<string, string>();
-    for (const line of output.toString('utf8').split('\n')) {
-      const tab = line.indexOf('\t');
-      if (tab > 0) refs.set(line.slice(tab + 1), line.slice(0, tab));
-    }
-    return refs;
-  }
-
-  /** The commit that is in the cache now. */
-  async #bring(cache: GitCache, remote: Remote, wanted: string): Promise<string> {
-    const made = await this.#prepare(cache, remote);
-    const needsHistory = remote.ref.kind === 'commit' && remote.ref.branch !== undefined;
-    if (made === 'existing' && !needsHistory && (await cache.hasWhole(wanted, remote.deadline)))
-      return wanted;
+  /** The commit is here whatever comes of it, so that a failure is no more than a line in the log. */
+  async #maintain(cache: GitCache, deadline: AbortSignal): Promise<void> {
     try {
-      return await this.#fetchInto(cache, remote);
+      await cache.maintain(deadline);
     } catch (error) {
-      if (made === 'created' || !(error instanceof GitExit) || classify(error) !== 'other') throw error;
-      this.#logger.info('the git cache is unusable: fetching anew', {
-        cache: remote.key,
-        error: error.message,
-      });
-      return this.#fetchAnew(cache, remote);
-    }
-  }
-
-  /** A folder that can't even be looked at is of no use. */
-  async #prepare(cache: GitCache, remote: Remote): Promise<'created' | 'existing'> {
-    try {
-      return await cache.prepare(remote.deadline);
-    } catch (error) {
-      remote.deadline.throwIfAborted();
-      this.#logger.info('the git cache is unusable: removing it', {
-        cache: remote.key,
-        error: messageOf(error),
-      });
-      await cache.remove();
-      return cache.prepare(remote.deadline);
-    }
-  }
-
-  /** Into a fresh cache, which takes the old one's place only when the fetch worked: the fault may be the server's. */
-  async #fetchAnew(cache: GitCache, remote: Remote): Promise<string> {
-    const fresh = new GitCache(`${cache.directory}.fresh`, this.#tool);
-    await fresh.remove();
-    try {
-      await fresh.prepare(remote.deadline);
-      const commit = await this.#fetchInto(fresh, remote);
-      await fresh.replace(cache);
-      return commit;
-    } finally {
-      await fresh.remove();
-    }
-  }
-
-  async #fetchInto(cache: GitCache, remote: Remote): Promise<string> {
-    const { ref, deadline } = remote;
-    if (ref.kind === 'commit') {
-      await this.#fetchCommit(cache, remote, ref);
-      return ref.commit;
-    }
-    await this.#fetchRefs(cache, remote, '--depth=1', `+${fullRefName(ref)}:${HEAD_REF}`);
-    const commit = await cache.head(deadline);
-    if (commit === undefined)
-      throw new SourceError(REASON.gitOperationFailed, `${fullRefName(ref)} does not name a commit`);
-    return commit;
-  }
-
-  async #fetchCommit(
-    cache: GitCache,
-    remote: Remote,
-    ref: { commit: string; branch?: string },
-  ): Promise<void> {
-    if (ref.branch !== undefined) {
-      await this.#fetchRefs(cache, remote, ALL_HISTORY, `+refs/heads/${ref.branch}:${HEAD_REF}`);
-      if (await cache.inHistory(ref.commit, remote.deadline)) return;
-      throw new SourceError(
-        REASON.gitOperationFailed,
-        `commit ${ref.commit} (spec.ref.commit) is not in the history of branch '${ref.branch}' (spec.ref.branch)`,
-      );
-    }
-    try {
-      await this.#fetchRefs(cache, remote, '--depth=1', `+${ref.commit}:${HEAD_REF}`);
-    } catch (error) {
-      // A server that only serves what its refs name: the commit may still be in their history.
-      if (!(error instanceof GitExit) || !error.stderr.includes('unadvertised object')) throw error;
-      await this.#fetchRefs(
-        cache,
-        remote,
-        ALL_HISTORY,
-        '+refs/heads/*:refs/signet/heads/*',
-        '+refs/tags/*:refs/signet/tags/*',
-      );
-      if (!(await cache.hasWhole(ref.commit, remote.deadline)))
-        throw new SourceError(
-          REASON.gitOperationFailed,
-          `commit ${ref.commit} (spec.ref.commit) is in no branch or tag`,
-        );
-      await cache.run(['update-ref', HEAD_REF, ref.commit], remote.deadline);
-    }
-  }
-
-  async #fetchRefs(cache: GitCache, remote: Remote, depth: string, ...refspecs: string[]): Promise<void> {
-    const options = [
-      '--quiet',
-      '--no-tags',
-      '--no-auto-maintenance',
-      '--no-write-fetch-head',
-      '--no-recurse-submodules',
-    ];
-    await this.#overNetwork(remote, (href) =>
-      cache.args('fetch', ...options, depth, '--end-of-options', href, ...refspecs),
-    );
-  }
-
-  async #maintain(cache: GitCache, remote: Remote): Promise<void> {
-    try {
-      await cache.maintain(remote.deadline);
-    } catch (error) {
-      remote.deadline.throwIfAborted();
-      this.#logger.warn('cannot tidy up the git cache', { cache: remote.key, error: messageOf(error) });
-    }
-  }
-
-  /** Runs git against the server, once more for each redirect to another place on the same host. */
-  async #overNetwork(remote: Remote, args: (href: string) => string[]): Promise<Buffer> {
-    const { credentials, deadline, address } = remote;
-    let href = this.#moved.get(address.href) ?? address.href;
-    for (let redirects = 0; ; redirects++) {
-      try {
-        return await withRemoteSession(join(this.#cacheRoot, '.tmp'), credentials, (session) =>
-          runGit({
-            tool: this.#tool,
-            args: args(href),
-            ...session,
-            signal: deadline,
-            limitBytes: LS_REMOTE_LIMIT_BYTES,
-          }),
-        );
-      } catch (error) {
-        this.#moved.delete(address.href);
-        const redirected =
-          error instanceof GitExit && classify(error) === 'redirect' && hasSecrets(credentials);
-        if (!redirected || redirects === MAX_REDIRECTS) throw error;
-        href = await probeRedirect(href, credentials, deadline);
-        this.#moved.set(address.href, href);
-      }
+      this.#logger.warn('cannot tidy up the git cache', { cache: cache.directory, error: messageOf(error) });
     }
   }
 
@@ -352,7 +189,7 @@ export class GitFetcher {
     const deadline = AbortSignal.any([request.signal, timeout]);
     const credentials = withUserinfo(address, request.credentials);
     try {
-      return await work({ ...request, credentials, address, deadline });
+      return await work({ credentials, address, deadline });
     } catch (error) {
       request.signal.throwIfAborted();
       if (timeout.aborted) {

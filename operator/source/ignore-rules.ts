@@ -114,6 +114,7 @@ async function sourceIgnoreFiles(tree: SourceTree, signal: AbortSignal): Promise
       REASON.gitOperationFailed,
       `${huge.path} is larger than ${SOURCE_IGNORE_LIMIT_BYTES} bytes`,
     );
+  if (files.length === 0) return [];
   const texts: Array<[string, string]> = [];
   for await (const { entry, content } of tree.read(files, signal)) {
     const chunks: Buffer[] = [];
