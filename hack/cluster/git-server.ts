@@ -17,6 +17,8 @@ export interface GitServerOptions {
   readonly credentials?: { readonly username: string; readonly password: string };
   /** Default: a free one. */
   readonly port?: number;
+  /** Called after each answered push (an unchanged or rejected one too), as a forge would call a webhook. */
+  readonly onPush?: () => void;
 }
 
 /** One answered request. */
@@ -85,6 +87,7 @@ export class GitServer {
         url: request.url ?? '',
         status: response.statusCode,
       });
+      if (request.method === 'POST' && request.url?.endsWith('/git-receive-pack')) this.#options.onPush?.();
     });
     if (!this.#isAllowed(request)) {
       response.writeHead(401, { 'www-authenticate': 'Basic realm="git"' }).end();

@@ -76,6 +76,23 @@ describe('the local git server', () => {
     assert.match(await git(directory(), ['ls-remote', url, 'refs/heads/main']), new RegExp(`^${head}\t`));
   });
 
+  it('tells of a push once it is acknowledged, and of nothing else', async () => {
+    let pushes = 0;
+    const server = await start({
+      onPush: () => {
+        pushes += 1;
+      },
+    });
+    const url = await server.createRepository('hooked');
+    const work = await Repository.init(join(directory(), 'work'));
+    work.write({ a: '1' });
+    await work.commit('One');
+    await work.push(url);
+    await eventually(() => pushes === 1, { what: 'the push to be told of' });
+    await Repository.clone(url, join(directory(), 'clone'));
+    assert.equal(pushes, 1);
+  });
+
   it('lets a reverted commit put the files back', async () => {
     const work = await Repository.init(join(directory(), 'work'));
     work.write({ file: 'old\n' });
