@@ -31,20 +31,23 @@ const ALL_HISTORY = 2147483647;
  * @throws GitExit, SourceError, the deadline's reason.
  */
 export async function bringCommit(errand: Errand): Promise<string> {
-  const { cache, commit, remote, ref } = errand;
   const made = await prepare(errand);
-  const needsHistory = ref.kind === 'commit' && ref.branch !== undefined;
-  if (made === 'existing' && !needsHistory && (await cache.hasWhole(commit, remote.deadline))) {
-    await cache.pointHeadAt(commit, remote.deadline);
-    return commit;
-  }
   try {
-    return await fetchInto(cache, errand);
+    if (made === 'existing' && (await isThere(errand))) return errand.commit;
+    return await fetchInto(errand.cache, errand);
   } catch (error) {
     if (made === 'created' || !(error instanceof GitExit) || classify(error) !== 'other') throw error;
-    errand.logger.info('the git cache is unusable: fetching anew', { cache: cache.directory });
+    errand.logger.info('the git cache is unusable: fetching anew', { cache: errand.cache.directory });
     return fetchAnew(errand);
   }
+}
+
+/** True when nothing needs to be asked; `HEAD_REF` then keeps the commit. */
+async function isThere({ cache, commit, ref, remote }: Errand): Promise<boolean> {
+  const needsHistory = ref.kind === 'commit' && ref.branch !== undefined;
+  if (needsHistory || !(await cache.hasWhole(commit, remote.deadline))) return false;
+  await cache.pointHeadAt(commit, remote.deadline);
+  return true;
 }
 
 /** A folder that can't even be looked at is of no use. */
