@@ -3,6 +3,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readdirSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
+import { guard } from '../../hack/cluster/guard.ts';
 import { story } from '../../hack/demo/story.ts';
 import { ensureTools } from '../../hack/tools.mjs';
 import { eventually } from '../support/eventually.ts';
@@ -32,8 +33,11 @@ class Demo {
     this.#child.stderr?.setEncoding('utf8').on('data', (text: string) => {
       this.stderr += text;
     });
-    this.tree = new ProcessTree(this.#child.pid ?? 0);
+    const pid = this.#child.pid ?? 0;
+    guard.watch(pid);
+    this.tree = new ProcessTree(pid);
     this.exitCode = once(this.#child, 'close').then(async ([code]) => {
+      guard.release(pid);
       await this.tree.stop();
       return code as number | null;
     });
