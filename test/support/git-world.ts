@@ -62,8 +62,9 @@ async function makeWorld(
   mkdirSync(join(directory, 'repositories'));
   const server = await GitServer.start({ directory: join(directory, 'repositories'), ...options });
   const url = await server.createRepository('fleet');
-  const { username, password } = options.credentials ?? {};
-  const pushUrl = username === undefined ? url : url.replace('://', `://${username}:${password}@`);
+  const login = options.credentials;
+  const userinfo = login === undefined ? '' : `${login.username}:${encodeURIComponent(login.password)}@`;
+  const pushUrl = url.replace('://', `://${userinfo}`);
   const work = await Repository.init(join(directory, 'work'));
   const cacheRoot = join(directory, 'cache');
   const fetcher: GitWorld['fetcher'] = (o) => new GitFetcher({ cacheRoot, logger: SILENT, ...o });
