@@ -1,202 +1,12 @@
-/** The table of flags: names, other spellings, defaults and help, and how their values are read. Pure. */
+/** How flags are read: from the command line, else the environment, else the table's default. Pure. */
 
 import { parseArgs } from 'node:util';
-
-/** The controllers that one process can run. */
-export const CONTROLLERS = ['source', 'kustomize', 'sealed-secrets'] as const;
-export type ControllerName = (typeof CONTROLLERS)[number];
-
-/** Flux's log levels. */
-export const LOG_LEVELS = ['trace', 'debug', 'info', 'error'] as const;
-export type LogLevel = (typeof LOG_LEVELS)[number];
+import { FLAGS, type Flag, GROUPS, SEALED_SECRETS_SPELLINGS, WITHOUT_EFFECT } from './flag-table.ts';
 
 /** A command line or environment that is refused; the message names the flag. */
 export class OptionError extends Error {
   override name = 'OptionError';
 }
-
-interface Flag {
-  name: string;
-  aliases?: readonly string[];
-  /** Environment variables beside `SIGNET_<NAME>`. */
-  env?: readonly string[];
-  group: string;
-  value: string;
-  boolean?: boolean;
-  fallback: string;
-  help: string;
-}
-
-const GROUPS = ['General', 'Addresses', 'Artifacts', 'Building', 'Sealed Secrets', 'Logging'] as const;
-
-const FLAGS: readonly Flag[] = [
-  {
-    name: 'kubeconfig',
-    group: 'General',
-    value: 'FILE',
-    fallback: '',
-    help: 'kubeconfig to use; without it the in-cluster configuration, else $KUBECONFIG or ~/.kube/config',
-  },
-  {
-    name: 'namespace',
-    env: ['RUNTIME_NAMESPACE', 'POD_NAMESPACE'],
-    group: 'General',
-    value: 'NAME',
-    fallback: '',
-    help: "the operator's own namespace, where sealing keys live; without it the pod's, else flux-system",
-  },
-  {
-    name: 'controllers',
-    group: 'General',
-    value: 'LIST',
-    fallback: CONTROLLERS.join(','),
-    help: 'controllers to run, separated by commas',
-  },
-  {
-    name: 'concurrent',
-    group: 'General',
-    value: 'N',
-    fallback: '4',
-    help: 'reconciliations at once, in each controller',
-  },
-  {
-    name: 'watch-all-namespaces',
-    aliases: ['all-namespaces'],
-    group: 'General',
-    value: 'BOOL',
-    boolean: true,
-    fallback: 'true',
-    help: "watch custom resources in every namespace; false: in the operator's own alone",
-  },
-  {
-    name: 'interval-jitter-percentage',
-    group: 'General',
-    value: 'N',
-    fallback: '5',
-    help: 'spread intervals by up to this many percent either way (0 to 50)',
-  },
-  {
-    name: 'graceful-shutdown-timeout',
-    group: 'General',
-    value: 'DURATION',
-    fallback: '30s',
-    help: 'how long running work may take to end after SIGTERM',
-  },
-  {
-    name: 'metrics-addr',
-    aliases: ['listen-metrics-addr'],
-    group: 'Addresses',
-    value: 'ADDR',
-    fallback: ':8080',
-    help: 'address of /metrics; 0 turns it off',
-  },
-  {
-    name: 'health-addr',
-    group: 'Addresses',
-    value: 'ADDR',
-    fallback: ':9440',
-    help: 'address of /healthz and /readyz; 0 turns it off',
-  },
-  {
-    name: 'storage-addr',
-    group: 'Addresses',
-    value: 'ADDR',
-    fallback: ':9090',
-    help: 'address that serves artifacts',
-  },
-  {
-    name: 'sealed-secrets-addr',
-    aliases: ['listen-addr'],
-    group: 'Addresses',
-    value: 'ADDR',
-    fallback: ':8082',
-    help: 'address that kubeseal calls through the service proxy',
-  },
-  {
-    name: 'storage-path',
-    group: 'Artifacts',
-    value: 'FOLDER',
-    fallback: '/data',
-    help: 'where artifacts and Git caches are kept',
-  },
-  {
-    name: 'storage-adv-addr',
-    group: 'Artifacts',
-    value: 'HOST[:PORT]',
-    fallback: '',
-    help: 'how artifact URLs name this server; without it derived from --storage-addr',
-  },
-  {
-    name: 'build-worker',
-    group: 'Building',
-    value: 'FILE',
-    fallback: 'signet-build-worker',
-    help: "the kustomize build worker's binary, a path or a name on PATH",
-  },
-  {
-    name: 'key-prefix',
-    group: 'Sealed Secrets',
-    value: 'PREFIX',
-    fallback: 'sealed-secrets-key',
-    help: 'prefix of the names of sealing keys that are made here',
-  },
-  {
-    name: 'key-size',
-    group: 'Sealed Secrets',
-    value: 'BITS',
-    fallback: '4096',
-    help: 'RSA size of sealing keys that are made here (2048 to 16384)',
-  },
-  {
-    name: 'key-ttl',
-    group: 'Sealed Secrets',
-    value: 'DURATION',
-    fallback: '87600h',
-    help: 'validity of certificates that are made here',
-  },
-  {
-    name: 'my-cn',
-    group: 'Sealed Secrets',
-    value: 'NAME',
-    fallback: '',
-    help: 'common name of certificates that are made here',
-  },
-  {
-    name: 'log-level',
-    group: 'Logging',
-    value: 'LEVEL',
-    fallback: 'info',
-    help: `one of ${LOG_LEVELS.join(', ')}, in any letter case`,
-  },
-  {
-    name: 'log-encoding',
-    group: 'Logging',
-    value: 'FORMAT',
-    fallback: 'json',
-    help: 'json or console, in any letter case',
-  },
-];
-
-/** Flags of the replaced controllers that Signet's own rate, cache and memory rules leave without a meaning. */
-const WITHOUT_EFFECT: readonly string[] = [
-  'kube-api-qps',
-  'kube-api-burst',
-  'kubeclient-qps',
-  'kubeclient-burst',
-  'log-info-stdout',
-];
-
-/** The flags of the sealed-secrets controller, whose environment spelling is upstream's too. */
-const SEALED_SECRETS_FLAGS: ReadonlySet<string> = new Set([
-  'all-namespaces',
-  'key-prefix',
-  'key-size',
-  'key-ttl',
-  'listen-addr',
-  'listen-metrics-addr',
-  'log-level',
-  'my-cn',
-]);
 
 /**
  * The flags as given, each with every value it was given.
@@ -206,7 +16,7 @@ export function readFlags(argv: readonly string[]): Map<string, string[]> {
   const known = new Map<string, boolean>([
     ['help', true],
     ['version', true],
-    ...WITHOUT_EFFECT.map((name) => [name, name === 'log-info-stdout'] as const),
+    ...WITHOUT_EFFECT.map(({ name, boolean }) => [name, boolean === true] as const),
     ...FLAGS.flatMap((flag) =>
       [flag.name, ...(flag.aliases ?? [])].map((name) => [name, flag.boolean === true] as const),
     ),
@@ -251,9 +61,28 @@ export function chooseValues(
   return new Map(FLAGS.map((flag) => [flag.name, chooseValue(flag, given, env)]));
 }
 
-/** Those of the given flags that are accepted but mean nothing here. */
-export function withoutEffect(given: ReadonlyMap<string, string[]>): string[] {
-  return WITHOUT_EFFECT.filter((name) => given.has(name)).map((name) => `--${name}`);
+/** Those of the flags, given or in the environment, that are accepted but mean nothing here. */
+export function withoutEffect(
+  given: ReadonlyMap<string, string[]>,
+  env: Readonly<Record<string, string | undefined>>,
+): IgnoredFlag[] {
+  return WITHOUT_EFFECT.flatMap(({ name, because }) => {
+    const variables = environmentNames(name).filter((variable) => fromEnvironment(env, variable).length > 0);
+    const spellings = [...(given.has(name) ? [`--${name}`] : []), ...variables];
+    return spellings.map((flag) => ({ flag, because }));
+  });
+}
+
+/** A setting that was given and means nothing here, as it was spelt. */
+export interface IgnoredFlag {
+  flag: string;
+  because: string;
+}
+
+/** Our variable for a flag's spelling and, where the sealed-secrets controller knows it, that one's. */
+function environmentNames(name: string): string[] {
+  const upstream = SEALED_SECRETS_SPELLINGS.has(name) ? [`SEALED_SECRETS_${snake(name)}`] : [];
+  return [`SIGNET_${snake(name)}`, ...upstream];
 }
 
 function chooseValue(
@@ -265,11 +94,8 @@ function chooseValue(
   const fromFlags = names.flatMap((name) =>
     (given.get(name) ?? []).map((value) => ({ spelt: `--${name}`, value })),
   );
-  const ours = [...names.map((name) => `SIGNET_${snake(name)}`)];
-  const upstream = names
-    .filter((name) => SEALED_SECRETS_FLAGS.has(name))
-    .map((name) => `SEALED_SECRETS_${snake(name)}`);
-  const fromEnv = [...ours, ...upstream].flatMap((name) => fromEnvironment(env, name));
+  const variables = names.flatMap(environmentNames);
+  const fromEnv = variables.flatMap((name) => fromEnvironment(env, name));
   const fromPod = (flag.env ?? []).flatMap((name) => fromEnvironment(env, name)).slice(0, 1);
   for (const spellings of [fromFlags, fromEnv, fromPod]) {
     const [first] = spellings;
@@ -308,7 +134,7 @@ export function helpText(): string {
     '  --version           the version',
     '',
     'Each flag is also an environment variable, SIGNET_ and its name: --log-level is SIGNET_LOG_LEVEL.',
-    `Accepted without effect: ${WITHOUT_EFFECT.map((name) => `--${name}`).join(', ')}.`,
+    `Accepted without effect: ${WITHOUT_EFFECT.map(({ name }) => `--${name}`).join(', ')}.`,
   );
   return `${lines.join('\n')}\n`;
 }

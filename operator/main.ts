@@ -43,7 +43,7 @@ async function run({ options, ignored }: Extract<CommandLine, { action: 'run' }>
   // The framework's constructor reads the default kubeconfig by itself: it must find the one that was asked for.
   if (options.kubeconfig !== undefined) process.env.KUBECONFIG = options.kubeconfig;
   const logger = createLogger({ level: options.logLevel, encoding: options.logEncoding });
-  for (const flag of ignored) logger.info(`flag ${flag} has no effect here`);
+  for (const { flag, because } of ignored) logger.info(`${flag} has no effect: ${because}`);
   process.on('unhandledRejection', (reason) => fatal(`unhandled rejection: ${describe(reason)}`));
   process.on('uncaughtException', (error) => fatal(`uncaught exception: ${describe(error)}`));
 

@@ -1,18 +1,37 @@
-/** The command line: (argv, env) -> Options. Pure; `flags.ts` holds the table of flags. */
+/** The command line: (argv, env) -> Options. Pure; `flag-table.ts` holds the table of flags. */
 
-import { parseDurationMs } from './api/duration.ts';
+import { type ControllerName, LOG_LEVELS, type LogLevel } from './flag-table.ts';
 import {
-  CONTROLLERS,
-  type ControllerName,
   chooseValues,
   helpText,
-  LOG_LEVELS,
-  type LogLevel,
-  OptionError,
+  type IgnoredFlag,
   readFlags,
   type Spelling,
   withoutEffect,
 } from './flags.ts';
+import {
+  address,
+  addressOrOff,
+  annotations,
+  concurrency,
+  controllerNames,
+  durationMs,
+  durationOrZeroMs,
+  flagValue,
+  integer,
+  keyPrefix,
+  labelSelector,
+  labels,
+  logEncoding,
+  namespaceName,
+  namespaceNames,
+  oneOf,
+  required,
+  timeMs,
+} from './option-values.ts';
+
+/** What makes a sealing key the newest: where its certificate's validity starts, or when its Secret was made. */
+export const KEY_ORDERS = ['CertNotBefore', 'SecretCreationTimestamp'] as const;
 
 /** What the operator runs with. Addresses are Go's `host:port`, an empty host meaning every interface. */
 export interface Options {
@@ -35,6 +54,28 @@ export interface Options {
   keySize: number;
   keyTtlMs: number;
   myCn: string;
+  /** 0: sealing keys are never renewed by age. */
+  keyRenewPeriodMs: number;
+  /** Milliseconds since 1970. */
+  keyCutoffTimeMs: number | undefined;
+  keyOrderPriority: (typeof KEY_ORDERS)[number];
+  createFirstKey: boolean;
+  privateKeyLabels: Readonly<Record<string, string>>;
+  privateKeyAnnotations: Readonly<Record<string, string>>;
+  /** SealedSecrets are then watched in these and the own namespace alone; empty: as `watchAllNamespaces` says. */
+  additionalNamespaces: readonly string[];
+  /** Of SealedSecrets. */
+  labelSelector: string | undefined;
+  acceptDeprecatedV1Data: boolean;
+  skipRecreate: boolean;
+  oldGcBehavior: boolean;
+  updateStatus: boolean;
+  /** Requests a second for each path and client of the sealed-secrets address, and how many more at once. */
+  rateLimit: number;
+  rateLimitBurst: number;
+  readTimeoutMs: number;
+  writeTimeoutMs: number;
+  metricsOmitSecretLabels: boolean;
   logLevel: LogLevel;
   logEncoding: 'json' | 'console';
   watchAllNamespaces: boolean;
@@ -42,7 +83,7 @@ export interface Options {
 
 /** What a command line asks for. `ignored` are accepted flags that have no effect here, for one log line each. */
 export type CommandLine =
-  | { action: 'run'; options: Options; ignored: string[] }
+  | { action: 'run'; options: Options; ignored: IgnoredFlag[] }
   | { action: 'help'; text: string }
   | { action: 'version' };
 
@@ -60,7 +101,7 @@ export function parseCommandLine(
   if (given.has('help')) return { action: 'help', text: helpText() };
   if (given.has('version')) return { action: 'version' };
   const values = chooseValues(given, env);
-  return { action: 'run', options: interpret(values, podNamespace), ignored: withoutEffect(given) };
+  return { action: 'run', options: interpret(values, podNamespace), ignored: withoutEffect(given, env) };
 }
 
 function interpret(values: ReadonlyMap<string, Spelling>, podNamespace: string | undefined): Options {
@@ -84,76 +125,25 @@ function interpret(values: ReadonlyMap<string, Spelling>, podNamespace: string |
     keySize: integer(read('key-size'), 2048, 16384),
     keyTtlMs: durationMs(read('key-ttl')),
     myCn: text('my-cn'),
+    keyRenewPeriodMs: durationOrZeroMs(read('key-renew-period')),
+    keyCutoffTimeMs: timeMs(read('key-cutoff-time')),
+    keyOrderPriority: oneOf(read('key-order-priority'), KEY_ORDERS),
+    createFirstKey: flagValue(read('create-first-key')),
+    privateKeyLabels: labels(read('privatekey-labels')),
+    privateKeyAnnotations: annotations(read('privatekey-annotations')),
+    additionalNamespaces: namespaceNames(read('additional-namespaces')),
+    labelSelector: labelSelector(read('label-selector')),
+    acceptDeprecatedV1Data: flagValue(read('accept-deprecated-v1-data')),
+    skipRecreate: flagValue(read('skip-recreate')),
+    oldGcBehavior: flagValue(read('old-gc-behavior')),
+    updateStatus: flagValue(read('update-status')),
+    rateLimit: integer(read('rate-limit'), 1, 1_000_000),
+    rateLimitBurst: integer(read('rate-limit-burst'), 0, 1_000_000),
+    readTimeoutMs: durationMs(read('read-timeout')),
+    writeTimeoutMs: durationMs(read('write-timeout')),
+    metricsOmitSecretLabels: flagValue(read('metrics-omit-secret-labels')),
     logLevel: oneOf(read('log-level'), LOG_LEVELS),
-    logEncoding: oneOf(read('log-encoding'), ['json', 'console'] as const),
+    logEncoding: logEncoding(read('log-encoding')),
     watchAllNamespaces: flagValue(read('watch-all-namespaces')),
   };
-}
-
-function refuse({ spelt, value }: Spelling, wanted: string): never {
-  throw new OptionError(`invalid value "${value}" for ${spelt}: ${wanted}`);
-}
-
-function required(spelling: Spelling): string {
-  return spelling.value === '' ? refuse(spelling, 'it must not be empty') : spelling.value;
-}
-
-function namespaceName(spelling: Spelling): string {
-  const valid = spelling.value === '' || /^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/.test(spelling.value);
-  return valid ? spelling.value : refuse(spelling, 'a namespace is 1 to 63 of a-z, 0-9 and inner dashes');
-}
-
-function controllerNames(spelling: Spelling): ReadonlySet<ControllerName> {
-  const names = spelling.value
-    .split(',')
-    .map((name) => name.trim())
-    .filter((name) => name !== '');
-  const chosen = CONTROLLERS.filter((name) => names.includes(name));
-  if (chosen.length === 0 || chosen.length < new Set(names).size) {
-    refuse(spelling, `a list of ${CONTROLLERS.join(', ')}`);
-  }
-  return new Set(chosen);
-}
-
-function address(spelling: Spelling): string {
-  const port = /^(?:[^\s:]*|\[[0-9a-fA-F:.]+\]):([0-9]{1,5})$/.exec(spelling.value)?.[1];
-  const valid = port !== undefined && Number(port) <= 65_535;
-  return valid ? spelling.value : refuse(spelling, 'an address is host:port or :port');
-}
-
-function addressOrOff(spelling: Spelling): string {
-  return spelling.value === '0' ? spelling.value : address(spelling);
-}
-
-function integer(spelling: Spelling, least: number, most: number): number {
-  const value = /^[0-9]{1,9}$/.test(spelling.value) ? Number(spelling.value) : Number.NaN;
-  return value >= least && value <= most
-    ? value
-    : refuse(spelling, `a whole number from ${least} to ${most}`);
-}
-
-function concurrency(spelling: Spelling): Record<ControllerName, number> {
-  const each = integer(spelling, 1, 1_000);
-  return { source: each, kustomize: each, 'sealed-secrets': each };
-}
-
-function durationMs(spelling: Spelling): number {
-  const parsed = parseDurationMs(spelling.value);
-  return parsed === undefined || parsed <= 0 ? refuse(spelling, 'a duration such as 30s or 1h30m') : parsed;
-}
-
-function keyPrefix(spelling: Spelling): string {
-  const valid = /^[a-z0-9-]{1,245}$/.test(spelling.value);
-  return valid ? spelling.value : refuse(spelling, 'up to 245 of a-z, 0-9 and dashes');
-}
-
-function oneOf<Value extends string>(spelling: Spelling, allowed: readonly Value[]): Value {
-  const found = allowed.find((value) => value === spelling.value.toLowerCase());
-  return found ?? refuse(spelling, `one of ${allowed.join(', ')}`);
-}
-
-function flagValue(spelling: Spelling): boolean {
-  const lower = spelling.value.toLowerCase();
-  if (['true', 't', '1'].includes(lower)) return true;
-  return ['false', 'f', '0'].includes(lower) ? false : refuse(spelling, 'true or false');
 }

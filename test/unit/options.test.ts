@@ -84,10 +84,83 @@ describe('the command line', () => {
 
   it('accepts the flags that have no meaning here and names them as ignored', () => {
     const commandLine = parseCommandLine(['--kube-api-qps=500', '--kubeclient-burst', '10'], {});
-    assert.deepEqual(commandLine.action === 'run' && commandLine.ignored, [
+    assert.deepEqual(commandLine.action === 'run' && commandLine.ignored.map(({ flag }) => flag), [
       '--kube-api-qps',
       '--kubeclient-burst',
     ]);
+  });
+
+  it('says why a setting of Sealed Secrets has no effect, also when it comes from the environment', () => {
+    const argv = ['--max-unseal-retries=7', '--watch-for-secrets', '--log-info-stdout=false'];
+    const env = { SEALED_SECRETS_KUBECLIENT_QPS: '5' };
+    const commandLine = parseCommandLine(argv, env);
+    const ignored = commandLine.action === 'run' ? commandLine.ignored : [];
+    assert.deepEqual(ignored.map(({ flag }) => flag).sort(), [
+      '--log-info-stdout',
+      '--max-unseal-retries',
+      '--watch-for-secrets',
+      'SEALED_SECRETS_KUBECLIENT_QPS',
+    ]);
+    assert.match(ignored.find(({ flag }) => flag.includes('retries'))?.because ?? '', /retries never end/);
+  });
+
+  /** Upstream's flag → a value other than its default → what it comes to here. */
+  const sealedSecretsFlags: [flag: string, text: string, option: keyof Options, value: unknown][] = [
+    ['accept-deprecated-v1-data', 'false', 'acceptDeprecatedV1Data', false],
+    ['additional-namespaces', 'a, b,a', 'additionalNamespaces', ['a', 'b']],
+    ['all-namespaces', 'false', 'watchAllNamespaces', false],
+    ['key-cutoff-time', 'Sat, 21 Nov 2026 06:00:00 +0100', 'keyCutoffTimeMs', Date.UTC(2026, 10, 21, 5)],
+    ['key-order-priority', 'SecretCreationTimestamp', 'keyOrderPriority', 'SecretCreationTimestamp'],
+    ['key-prefix', 'sealing', 'keyPrefix', 'sealing'],
+    ['key-renew-period', '0', 'keyRenewPeriodMs', 0],
+    ['rotate-period', '48h', 'keyRenewPeriodMs', 48 * 3_600_000],
+    ['key-size', '2048', 'keySize', 2048],
+    ['key-ttl', '24h', 'keyTtlMs', 24 * 3_600_000],
+    ['label-selector', 'app=web,tier in (a, b)', 'labelSelector', 'app=web,tier in (a, b)'],
+    ['listen-addr', ':1', 'sealedSecretsAddr', ':1'],
+    ['listen-metrics-addr', ':2', 'metricsAddr', ':2'],
+    ['log-format', 'text', 'logEncoding', 'console'],
+    ['log-level', 'ERROR', 'logLevel', 'error'],
+    ['metrics-omit-secret-labels', 'true', 'metricsOmitSecretLabels', true],
+    ['my-cn', 'sealing.example.org', 'myCn', 'sealing.example.org'],
+    ['old-gc-behavior', 'true', 'oldGcBehavior', true],
+    [
+      'privatekey-annotations',
+      'a.example/b=c d, e=f=g',
+      'privateKeyAnnotations',
+      { 'a.example/b': 'c d', e: 'f=g' },
+    ],
+    ['privatekey-labels', 'app=x,empty=', 'privateKeyLabels', { app: 'x', empty: '' }],
+    ['rate-limit', '7', 'rateLimit', 7],
+    ['rate-limit-burst', '0', 'rateLimitBurst', 0],
+    ['read-timeout', '5s', 'readTimeoutMs', 5_000],
+    ['skip-recreate', 'true', 'skipRecreate', true],
+    ['update-status', 'false', 'updateStatus', false],
+    ['write-timeout', '1m30s', 'writeTimeoutMs', 90_000],
+  ];
+  for (const [flag, text, option, value] of sealedSecretsFlags) {
+    it(`takes --${flag} of Sealed Secrets, and its environment variable`, () => {
+      assert.notDeepEqual(optionsOf([])[option], value, 'the default would pass');
+      assert.deepEqual(optionsOf([`--${flag}=${text}`])[option], value);
+      const variable = `SEALED_SECRETS_${flag.toUpperCase().replaceAll('-', '_')}`;
+      assert.deepEqual(optionsOf([], { [variable]: text })[option], value);
+    });
+  }
+
+  it("has Sealed Secrets' defaults for Sealed Secrets' settings", () => {
+    const options = optionsOf([]);
+    assert.equal(options.keyRenewPeriodMs, 720 * 3_600_000);
+    assert.equal(options.keyTtlMs, 87_600 * 3_600_000);
+    assert.equal(options.keySize, 4096);
+    assert.equal(options.keyOrderPriority, 'CertNotBefore');
+    assert.deepEqual([options.rateLimit, options.rateLimitBurst], [2, 2]);
+    assert.deepEqual([options.readTimeoutMs, options.writeTimeoutMs], [120_000, 120_000]);
+    assert.deepEqual(
+      [options.acceptDeprecatedV1Data, options.updateStatus, options.skipRecreate, options.oldGcBehavior],
+      [true, true, false, false],
+    );
+    assert.equal(options.keyCutoffTimeMs, undefined);
+    assert.equal(options.createFirstKey, true);
   });
 
   const refused: [argv: string[], named: RegExp][] = [
@@ -107,6 +180,25 @@ describe('the command line', () => {
     [['--key-prefix', 'Bad_Prefix'], /--key-prefix/],
     [['--key-ttl', 'long'], /"long" for --key-ttl: a duration/],
     [['--namespace', 'No'], /"No" for --namespace/],
+    [['--key-renew-period', 'monthly'], /"monthly" for --key-renew-period: a duration/],
+    [['--key-cutoff-time', 'yesterday'], /"yesterday" for --key-cutoff-time: a time such as/],
+    [['--key-cutoff-time', 'Sat, 21 Nov 2026 06:00:00 GMT'], /--key-cutoff-time/],
+    [['--key-cutoff-time', 'Sat, 21 Nov 2026 29:00:00 +0000'], /--key-cutoff-time/],
+    [
+      ['--key-order-priority', 'newest'],
+      /--key-order-priority: one of CertNotBefore, SecretCreationTimestamp/,
+    ],
+    [['--privatekey-labels', 'app'], /--privatekey-labels: "app" is not key=value/],
+    [['--privatekey-labels', 'app=a b'], /--privatekey-labels: the value of app is no label value/],
+    [['--privatekey-annotations', '-x=1'], /--privatekey-annotations: "-x" is no name/],
+    [['--additional-namespaces', 'a,B'], /--additional-namespaces/],
+    [['--label-selector', 'app in a'], /--label-selector: a label selector/],
+    [['--label-selector', 'a=b;c'], /--label-selector/],
+    [['--rate-limit', '0'], /"0" for --rate-limit: a whole number from 1/],
+    [['--rate-limit-burst', '-1'], /--rate-limit-burst/],
+    [['--read-timeout', '0'], /--read-timeout/],
+    [['--skip-recreate=yes'], /--skip-recreate: true or false/],
+    [['--log-format', 'xml'], /--log-format/],
     [['--storage-path='], /--storage-path: it must not be empty/],
   ];
   for (const [argv, named] of refused) {
