@@ -17,7 +17,7 @@ export const projectRoot = fileURLToPath(new URL('../../', import.meta.url));
  * @property {boolean} [copyModule] the module's own folder is copied and built in place of `directory`
  * @property {Record<string, string>} [overlay] files added to that copy: path -> content
  * @property {boolean} [digestSources] the sources in `directory` are ours: they are part of the pin
- * @property {number} diskMb what a cold build adds to Go's module and build caches
+ * @property {number} diskMb what a cold build adds to Go's module and build caches (measured, with a margin)
  * @property {number} memoryMb what the largest compile or link step takes
  */
 
@@ -32,7 +32,7 @@ export const recipes = [
     module: 'go.etcd.io/etcd/server/v3',
     packages: { etcd: 'go.etcd.io/etcd/server/v3' },
     versionArguments: { etcd: ['--version'] },
-    diskMb: 500,
+    diskMb: 600,
     memoryMb: 700,
   },
   {
@@ -57,7 +57,7 @@ export const recipes = [
       'kube-scheduler': ['--version'],
       kubectl: ['version', '--client', '--output=json'],
     },
-    diskMb: 3500,
+    diskMb: 3600,
     memoryMb: 2000,
   },
   {
@@ -88,7 +88,7 @@ export const recipes = [
     module: 'sigs.k8s.io/kustomize/api',
     packages: { 'kustomize-build-worker': '.' },
     digestSources: true,
-    diskMb: 300,
+    diskMb: 200,
     memoryMb: 700,
   },
   {
@@ -97,7 +97,7 @@ export const recipes = [
     module: 'github.com/getsops/sops/v3',
     packages: { sops: 'github.com/getsops/sops/v3/cmd/sops' },
     versionArguments: { sops: ['--version', '--disable-version-check'] },
-    diskMb: 1500,
+    diskMb: 1800,
     memoryMb: 1000,
   },
   {
@@ -117,7 +117,7 @@ export const recipes = [
     packages: { kwok: 'sigs.k8s.io/kwok/cmd/kwok' },
     linkerVariables: (version) => [`sigs.k8s.io/kwok/pkg/consts.Version=${version}`],
     versionArguments: { kwok: ['--version'] },
-    diskMb: 1200,
+    diskMb: 900,
     memoryMb: 1000,
   },
   {
@@ -127,7 +127,7 @@ export const recipes = [
     packages: { helm: 'helm.sh/helm/v3/cmd/helm' },
     linkerVariables: (version) => [`helm.sh/helm/v3/internal/version.version=v${version}`],
     versionArguments: { helm: ['version', '--short'] },
-    diskMb: 1000,
+    diskMb: 700,
     memoryMb: 1000,
   },
   {
@@ -142,7 +142,7 @@ export const recipes = [
     overlay: {
       'cmd/flux/manifests/none.yaml': '# The module is published without the install manifests.\n',
     },
-    diskMb: 1500,
+    diskMb: 2100,
     memoryMb: 1200,
   },
   {
