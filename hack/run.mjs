@@ -102,6 +102,9 @@ async function main(name, given) {
     ...(tools['kustomize-build-worker'] === undefined
       ? {}
       : { SIGNET_BUILD_WORKER: environment.SIGNET_BUILD_WORKER ?? tools['kustomize-build-worker'] }),
+    ...(tools['template-engine'] === undefined
+      ? {}
+      : { SIGNET_TEMPLATE_ENGINE: environment.SIGNET_TEMPLATE_ENGINE ?? tools['template-engine'] }),
   });
 }
 

@@ -130,6 +130,13 @@ export const FLAGS: readonly Flag[] = [
     help: "the kustomize build worker's binary, a path or a name on PATH",
   },
   {
+    name: 'template-engine',
+    group: 'Sealed Secrets',
+    value: 'FILE',
+    fallback: 'signet-template-engine',
+    help: "the template engine's binary, a path or a name on PATH; only SealedSecrets with templates need it",
+  },
+  {
     name: 'key-prefix',
     group: 'Sealed Secrets',
     value: 'PREFIX',

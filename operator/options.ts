@@ -50,6 +50,7 @@ export interface Options {
   intervalJitterPercentage: number;
   gracefulShutdownTimeoutMs: number;
   buildWorker: string;
+  templateEngine: string;
   keyPrefix: string;
   keySize: number;
   keyTtlMs: number;
@@ -121,6 +122,7 @@ function interpret(values: ReadonlyMap<string, Spelling>, podNamespace: string |
     intervalJitterPercentage: integer(read('interval-jitter-percentage'), 0, 50),
     gracefulShutdownTimeoutMs: durationMs(read('graceful-shutdown-timeout')),
     buildWorker: required(read('build-worker')),
+    templateEngine: required(read('template-engine')),
     keyPrefix: keyPrefix(read('key-prefix')),
     keySize: integer(read('key-size'), 2048, 16384),
     keyTtlMs: durationMs(read('key-ttl')),

@@ -92,6 +92,15 @@ export const recipes = [
     memoryMb: 700,
   },
   {
+    tool: 'template-engine',
+    directory: `${projectRoot}operator/sealing/template-engine`,
+    module: 'github.com/Masterminds/sprig/v3',
+    packages: { 'template-engine': '.' },
+    digestSources: true,
+    diskMb: 200,
+    memoryMb: 500,
+  },
+  {
     tool: 'sops',
     directory: `${pins}sops`,
     module: 'github.com/getsops/sops/v3',
@@ -163,6 +172,7 @@ const demo = [
   'kustomize',
   'kubeseal',
   'kustomize-build-worker',
+  'template-engine',
 ];
 
 /**
@@ -170,7 +180,7 @@ const demo = [
  * @type {Record<string, string[]>}
  */
 export const groups = {
-  start: ['kustomize-build-worker'],
+  start: ['kustomize-build-worker', 'template-engine'],
   demo,
   test: [...demo, 'sops', 'age', 'age-keygen', 'kube-scheduler', 'kwok', 'helm', 'flux'],
   compat: ['sealed-secrets-controller', 'kustomize-controller'],

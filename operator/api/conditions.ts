@@ -2,7 +2,7 @@
 
 import type { Condition } from './objects.ts';
 
-/** Condition types: the Flux kinds have all but `Synced`, which is SealedSecret's only one. */
+/** Condition types: the Flux kinds have all but the last two, which are SealedSecret's. */
 export const READY = 'Ready';
 export const RECONCILING = 'Reconciling';
 export const STALLED = 'Stalled';
@@ -11,6 +11,8 @@ export const ARTIFACT_IN_STORAGE = 'ArtifactInStorage';
 export const FETCH_FAILED = 'FetchFailed';
 export const STORAGE_OPERATION_FAILED = 'StorageOperationFailed';
 export const SYNCED = 'Synced';
+/** There while a SealedSecret adds to a Secret that isn't its own; Sealed Secrets has no such condition. */
+export const PATCHING = 'Patching';
 
 /** Reasons of conditions and events. */
 export const REASON = {
@@ -24,6 +26,9 @@ export const REASON = {
   authenticationFailed: 'AuthenticationFailed',
   emptyGitRepository: 'EmptyGitRepository',
   newArtifact: 'NewArtifact',
+  webhookFailed: 'WebhookFailed',
+  garbageCollectionSucceeded: 'GarbageCollectionSucceeded',
+  garbageCollectionFailed: 'GarbageCollectionFailed',
   archiveOperationFailed: 'ArchiveOperationFailed',
   artifactVerificationFailed: 'ArtifactVerificationFailed',
   // Kustomization
@@ -40,6 +45,7 @@ export const REASON = {
   unsealed: 'Unsealed',
   errUnsealFailed: 'ErrUnsealFailed',
   errUpdateFailed: 'ErrUpdateFailed',
+  notManaged: 'NotManaged',
 } as const;
 
 /** The condition of the given type, if there. */

@@ -23,6 +23,14 @@ export const FINALIZER = 'finalizers.fluxcd.io';
 /** `flux reconcile` writes any new value; it is copied verbatim to `status.lastHandledReconcileAt`. */
 export const RECONCILE_REQUEST_ANNOTATION = 'reconcile.fluxcd.io/requestedAt';
 
+/**
+ * On a GitRepository: who calls its webhook (`github`, `gitlab` …), the Secret whose key `token` both sides know, and
+ * the events that count (all without it). A Flux `Receiver` says the same in a kind of its own.
+ */
+export const WEBHOOK_ANNOTATION = 'signet.dev/webhook';
+export const WEBHOOK_SECRET_ANNOTATION = 'signet.dev/webhook-secret';
+export const WEBHOOK_EVENTS_ANNOTATION = 'signet.dev/webhook-events';
+
 /** Per-object controls, as label or annotation: Flux's prefix. */
 export const KUSTOMIZE_CONTROL_PREFIX = 'kustomize.toolkit.fluxcd.io';
 
@@ -55,3 +63,6 @@ export const CLUSTER_WIDE_ANNOTATION = 'sealedsecrets.bitnami.com/cluster-wide';
 export const MANAGED_ANNOTATION = 'sealedsecrets.bitnami.com/managed';
 export const PATCH_ANNOTATION = 'sealedsecrets.bitnami.com/patch';
 export const SKIP_SET_OWNER_ANNOTATION = 'sealedsecrets.bitnami.com/skip-set-owner-references';
+
+/** Written by us on a Secret with generated values: the digest of the SealedSecret's spec that they were made from. */
+export const GENERATED_FROM_ANNOTATION = 'sealedsecrets.signet.dev/generated-from';

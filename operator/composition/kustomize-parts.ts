@@ -1,7 +1,6 @@
 /** Kustomization's parts: building, drift, the controller, and the watch that tells it of new artifacts. */
 
-import { statSync } from 'node:fs';
-import { delimiter, isAbsolute, join, resolve } from 'node:path';
+import { join } from 'node:path';
 import { REASON } from '../api/conditions.ts';
 import type { GitRepository, GitRepositorySpec, GitRepositoryStatus } from '../api/git-repository.gen.ts';
 import type { Kustomization, KustomizationSpec, KustomizationStatus } from '../api/kustomization.gen.ts';
@@ -24,7 +23,7 @@ import type { Manager, Runnable } from '../runtime/manager.ts';
 import { ownKind } from '../runtime/own-kind.ts';
 import { ArtifactReader } from '../source/artifact-reader.ts';
 import type { ArtifactStore } from '../source/artifact-store.ts';
-import { type Composition, controllerBasics, part } from './platform.ts';
+import { type Composition, controllerBasics, executable, part } from './platform.ts';
 
 const PUT_BACK_AT_ONCE = 8;
 const INDEXES = { source: (kustomization: Kustomization) => [sourceKeyOf(kustomization)] };
@@ -35,7 +34,7 @@ export function addKustomizeParts(manager: Manager, composition: Composition, st
   const { client, discovery, informers } = platform;
   const basics = controllerBasics(manager, composition, 'kustomize-controller');
   const { namespace } = basics;
-  const workers = new BuildWorkers({ binary: executable(options.buildWorker, path), logger });
+  const workers = new BuildWorkers({ binary: buildWorker(options.buildWorker, path), logger });
   const artifacts = new ArtifactReader({ store, cacheRoot: join(options.storagePath, 'extracted'), logger });
   const repositories = informers.acquire(
     ownKind<GitRepositorySpec, GitRepositoryStatus>({ type: GIT_REPOSITORY, namespace }),
@@ -129,22 +128,10 @@ function artifactChanged(previous: GitRepository | undefined, current: GitReposi
   return after !== undefined && (before?.revision !== after.revision || before.digest !== after.digest);
 }
 
-/** The program's path, looked up in `searchPath` as a shell would. Throws naming it when it isn't there. */
-function executable(program: string, searchPath: string): string {
-  if (isAbsolute(program) || program.includes('/')) {
-    if (isFile(resolve(program))) return resolve(program);
-  } else {
-    const found = searchPath
-      .split(delimiter)
-      .map((folder) => join(folder, program))
-      .find(isFile);
-    if (found !== undefined) return found;
-  }
+function buildWorker(program: string, searchPath: string): string {
+  const found = executable(program, searchPath);
+  if (found !== undefined) return found;
   throw new Error(
     `--build-worker ${program}: there is no such program; build it with "npm run tools" or name its path`,
   );
-}
-
-function isFile(path: string): boolean {
-  return statSync(path, { throwIfNoEntry: false })?.isFile() === true;
 }

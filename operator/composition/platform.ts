@@ -1,6 +1,8 @@
 /** What every part of the process shares, and how a part is made. */
 
+import { statSync } from 'node:fs';
 import { hostname } from 'node:os';
+import { delimiter, isAbsolute, join, resolve } from 'node:path';
 import type { Logger } from '../api/logger.ts';
 import { KubeClient } from '../kube/client.ts';
 import { type ClusterConfig, loadClusterConfig } from '../kube/config.ts';
@@ -68,4 +70,13 @@ export function derivedAddress(bind: string): string {
   const { host, port } = parseBindAddress(bind) ?? { port: 0 };
   const named = host === undefined || host === '0.0.0.0' || host === '::' ? hostname() : host;
   return `${named.includes(':') ? `[${named}]` : named}:${port}`;
+}
+
+/** The program's path, looked up in `searchPath` as a shell would; `undefined` when it isn't there. */
+export function executable(program: string, searchPath: string): string | undefined {
+  const paths =
+    isAbsolute(program) || program.includes('/')
+      ? [resolve(program)]
+      : searchPath.split(delimiter).map((folder) => join(folder, program));
+  return paths.find((path) => statSync(path, { throwIfNoEntry: false })?.isFile() === true);
 }

@@ -1,10 +1,7 @@
 /** SealedSecret's parts: the keys, the face that kubeseal calls, the controller, and what wakes it. */
 
-import {
-  CLUSTER_WIDE_ANNOTATION,
-  NAMESPACE_WIDE_ANNOTATION,
-  SEALED_SECRETS_FIELD_MANAGER,
-} from '../api/names.ts';
+import type { Logger } from '../api/logger.ts';
+import { SEALED_SECRETS_FIELD_MANAGER } from '../api/names.ts';
 import { objectKey, SEALED_SECRET } from '../api/resources.ts';
 import type { SealedSecretSpec, SealedSecretStatus } from '../api/sealed-secret.gen.ts';
 import { SEALED_SECRET_POLICY, sealedSecretReconciler } from '../controllers/sealed-secret.ts';
@@ -15,11 +12,13 @@ import type { Manager } from '../runtime/manager.ts';
 import { ownKind } from '../runtime/own-kind.ts';
 import { SealingServer } from '../sealing/http.ts';
 import { KeyRing } from '../sealing/key-ring.ts';
-import { type Composition, controllerBasics, part } from './platform.ts';
+import { OpenerMemory } from '../sealing/opener-memory.ts';
+import { TemplateEngine } from '../sealing/template-engine.ts';
+import { type Composition, controllerBasics, executable, part } from './platform.ts';
 
 /** Adds them to a manager that hasn't started. */
 export function addSealingParts(manager: Manager, composition: Composition): void {
-  const { options, logger, platform } = composition;
+  const { options, logger, path, platform } = composition;
   const { client, informers } = platform;
   const basics = controllerBasics(manager, composition, 'sealed-secrets');
   const { namespace } = basics;
@@ -40,35 +39,54 @@ export function addSealingParts(manager: Manager, composition: Composition): voi
       if (sealedSecrets.informer.store.get(key) !== undefined) controller.enqueue(key);
     },
   });
+  const templates = new TemplateEngine({ binary: templateEngine(options.templateEngine, path, logger) });
+  const openers = new OpenerMemory();
   const controller: Controller<SealedSecretSpec, SealedSecretStatus> = new Controller({
     ...basics,
     name: 'sealedsecret',
     type: SEALED_SECRET,
     reconciler: sealedSecretReconciler({
-      ...{ client, keys },
-      onWritten: (key, secret) => secrets.expect(key, secret),
+      ...{ client, keys, templates, openers },
+      acceptDeprecatedV1Data: options.acceptDeprecatedV1Data,
+      secrets: options.skipRecreate ? undefined : secrets,
     }),
     policy: SEALED_SECRET_POLICY,
-    shouldEnqueue: anyOf(ownChange(), metadataChanged([NAMESPACE_WIDE_ANNOTATION, CLUSTER_WIDE_ANNOTATION])),
+    shouldEnqueue: anyOf(ownChange(), metadataChanged),
     concurrency: options.concurrent['sealed-secrets'],
     fieldManager: SEALED_SECRETS_FIELD_MANAGER,
     statusWrite: 'put',
   });
   let unsubscribe = (): void => {};
+  let forget = (): void => {};
   const keyWatch = part('sealing key watch', {
     start: async () => {
       unsubscribe = keys.onChange(() => {
         for (const each of sealedSecrets.informer.store.list()) controller.enqueue(objectKey(each));
       });
+      forget = sealedSecrets.informer.subscribe(({ type, key }) => {
+        if (type === 'deleted') openers.forget(key);
+      });
     },
     stop: async () => {
       unsubscribe();
+      forget();
       sealedSecrets.release();
     },
   });
   manager.add(keys);
   manager.add(new SealingServer({ keys, logger, address: options.sealedSecretsAddr }));
   manager.add(keyWatch);
-  manager.add(secrets);
+  if (!options.skipRecreate) manager.add(secrets);
+  manager.add(part('template engine', { stop: () => templates.close() }));
   manager.add(controller);
+}
+
+/** Not there, it fails the SealedSecrets that have templates, and those alone. */
+function templateEngine(program: string, searchPath: string, logger: Logger): string {
+  const found = executable(program, searchPath);
+  if (found !== undefined) return found;
+  logger.error(
+    `--template-engine ${program}: there is no such program, so spec.template.data can't be rendered; build it with "npm run tools" or name its path`,
+  );
+  return program;
 }

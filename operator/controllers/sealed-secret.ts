@@ -1,23 +1,32 @@
 /** SealedSecret: from the sealed items to the Secret in the cluster, and back again when somebody changes it. */
 
-import { REASON, SYNCED } from '../api/conditions.ts';
+import { findCondition, PATCHING, REASON, SYNCED, transitioned } from '../api/conditions.ts';
 import { SEALED_SECRETS_FIELD_MANAGER } from '../api/names.ts';
-import type { KubeObject, StoredObject } from '../api/objects.ts';
+import type { Condition, StoredObject } from '../api/objects.ts';
 import { keyOf, SECRET } from '../api/resources.ts';
 import type { SealedSecret, SealedSecretSpec, SealedSecretStatus } from '../api/sealed-secret.gen.ts';
 import type { KubeClient } from '../kube/client.ts';
-import { ApiError } from '../kube/errors.ts';
+import { ApiError, isAlreadyExists, isConflict, isNotFound } from '../kube/errors.ts';
 import { type ConditionPolicy, syncedPolicy } from '../runtime/condition-policy.ts';
 import { failed, type ReconcileContext, type Reconciler } from '../runtime/reconciler.ts';
+import { keepGenerated } from '../sealing/generated.ts';
 import type { KeyRing } from '../sealing/key-ring.ts';
-import { UnsealError, unseal } from '../sealing/unseal.ts';
-import { decideWrite, describeRefusedUpdate, type WriteDecision } from '../sealing/write.ts';
+import type { OpenerMemory } from '../sealing/opener-memory.ts';
+import type { TemplateRenderer } from '../sealing/template-engine.ts';
+import { type Unsealed, unseal } from '../sealing/unseal.ts';
+import { UnsealError } from '../sealing/unseal-error.ts';
+import { decideWrite, describeRefusedUpdate, isOnlyPatched, type WriteDecision } from '../sealing/write.ts';
+import type { SecretWatch } from './secret-watch.ts';
 
-/** What unsealing works with. `onWritten` hears of each Secret written, as the API server returned it. */
+/** What unsealing works with. */
 export interface SealedSecretDependencies {
   client: KubeClient;
   keys: Pick<KeyRing, 'keys'>;
-  onWritten?: (key: string, secret: StoredObject) => void;
+  templates: TemplateRenderer;
+  openers: OpenerMemory;
+  acceptDeprecatedV1Data: boolean;
+  /** Told of each write; absent where Secrets aren't watched. */
+  secrets?: Pick<SecretWatch, 'during'> | undefined;
 }
 
 type Context = ReconcileContext<SealedSecretStatus>;
@@ -29,24 +38,22 @@ export const SEALED_SECRET_POLICY: ConditionPolicy<SealedSecretStatus> = syncedP
   failureReason: REASON.errUnsealFailed,
 });
 
+/** Times that somebody else's write may come between our read and our write in one pass. */
+const MOST_COLLISIONS = 5;
+
 /**
- * Decrypts every item, then creates, overwrites or merges the Secret by Sealed Secrets' ownership rules; all or
- * nothing, and no write when the Secret is right already. Messages are upstream's and never show a value.
+ * Decrypts every item, renders the templates, then creates, overwrites or merges the Secret by Sealed Secrets'
+ * ownership rules; all or nothing, and no write when the Secret is right already. Messages are upstream's and never
+ * show a value.
  */
 export function sealedSecretReconciler(
   dependencies: SealedSecretDependencies,
 ): Reconciler<SealedSecretSpec, SealedSecretStatus> {
   return {
     async reconcile(sealedSecret, context) {
-      const desired = await open(sealedSecret, dependencies, context);
-      const existing = await dependencies.client.get(SECRET, sealedSecret.metadata, {
-        signal: context.signal,
-      });
-      const decision = decideWrite({ desired, existing, ownerUid: sealedSecret.metadata.uid });
-      const written = await carryOut(sealedSecret, decision, dependencies, context);
-      if (written !== undefined) {
-        dependencies.onWritten?.(keyOf(sealedSecret.metadata), written);
-        refuseUnowned(sealedSecret, desired, written);
+      const unsealed = await open(sealedSecret, dependencies, context);
+      const written = await write(sealedSecret, unsealed, dependencies, context);
+      if (written || !isSettled(sealedSecret)) {
         context.event({
           type: 'Normal',
           reason: REASON.unsealed,
@@ -60,44 +67,114 @@ export function sealedSecretReconciler(
 
 async function open(
   sealedSecret: SealedSecret,
-  { keys }: SealedSecretDependencies,
-  context: Context,
-): Promise<KubeObject> {
+  { keys, openers, templates, acceptDeprecatedV1Data }: SealedSecretDependencies,
+  { signal }: Context,
+): Promise<Unsealed> {
+  const key = keyOf(sealedSecret.metadata);
   try {
-    const request = { sealedSecret, keys: keys.keys().map((key) => key.privateKey), signal: context.signal };
-    return (await unseal(request)).secret;
+    const unsealed = await unseal({
+      ...{ sealedSecret, templates, acceptDeprecatedV1Data, signal },
+      keys: keys.keys().map(({ privateKey }) => privateKey),
+      remembered: openers.recall(key),
+    });
+    openers.remember(key, unsealed.openedBy);
+    return unsealed;
   } catch (error) {
     if (!(error instanceof UnsealError)) throw error;
-    return failed(REASON.errUnsealFailed, error.message);
+    const eventMessage = `Failed to unseal: ${error.message}`;
+    return failed(REASON.errUnsealFailed, error.message, { eventMessage });
+  }
+}
+
+/** Brings the Secret in line; whether that took a write. */
+async function write(
+  sealedSecret: SealedSecret,
+  { secret, generated }: Unsealed,
+  dependencies: SealedSecretDependencies,
+  context: Context,
+): Promise<boolean> {
+  const { spec, metadata } = sealedSecret;
+  for (let collisions = 0; ; collisions += 1) {
+    const existing = await dependencies.client.get(SECRET, metadata, { signal: context.signal });
+    leaveDeleted(sealedSecret, existing, context);
+    const settled = isSettled(sealedSecret);
+    const desired = keepGenerated({ desired: secret, generated, existing, spec, settled });
+    const decision = decideWrite({ desired, existing, ownerUid: metadata.uid });
+    try {
+      const written = await carryOut(sealedSecret, decision, dependencies, context);
+      // A Secret made for a template that asks for no owner is nobody's from then on: upstream says so at once.
+      if (written !== undefined) {
+        const after = decideWrite({ desired, existing: written, ownerUid: metadata.uid });
+        if (after.action === 'refuse') refuse(after.message);
+      }
+      return written !== undefined;
+    } catch (error) {
+      const collided =
+        isConflict(error) || isAlreadyExists(error) || (existing !== undefined && isNotFound(error));
+      if (!(error instanceof ApiError)) throw error;
+      if (!collided || collisions >= MOST_COLLISIONS) refuseUpdate(sealedSecret, error);
+    }
   }
 }
 
 async function carryOut(
   sealedSecret: SealedSecret,
   decision: WriteDecision,
-  { client }: SealedSecretDependencies,
+  { client, secrets }: SealedSecretDependencies,
   context: Context,
 ): Promise<StoredObject | undefined> {
   if (decision.action === 'none') return undefined;
   if (decision.action === 'refuse') return refuse(decision.message);
   const options = { signal: context.signal, fieldManager: SEALED_SECRETS_FIELD_MANAGER };
-  try {
-    return decision.action === 'create'
-      ? await client.create<StoredObject>(SECRET, decision.secret, options)
-      : await client.replace<StoredObject>(SECRET, decision.secret, options);
-  } catch (error) {
-    if (!(error instanceof ApiError)) throw error;
-    const message = describeRefusedUpdate(keyOf(sealedSecret.metadata), error.message);
-    return failed(REASON.errUpdateFailed, `failed update: ${message}`, { cause: error });
-  }
+  const send = () =>
+    decision.action === 'create'
+      ? client.create<StoredObject>(SECRET, decision.secret, options)
+      : client.replace<StoredObject>(SECRET, decision.secret, options);
+  return await (secrets?.during(keyOf(sealedSecret.metadata), send) ?? send());
 }
 
-/** A Secret made for a template that asks for no owner is nobody's from then on: upstream says so at once. */
-function refuseUnowned(sealedSecret: SealedSecret, desired: KubeObject, written: StoredObject): void {
-  const after = decideWrite({ desired, existing: written, ownerUid: sealedSecret.metadata.uid });
-  if (after.action === 'refuse') refuse(after.message);
+/**
+ * A Secret that was somebody else's, with items added to it, stays deleted when it is deleted: the one that Sealed
+ * Secrets would make in its place lacks everything that was its owner's. That it was is remembered in status, since the
+ * Secret itself can't tell any more.
+ */
+function leaveDeleted(
+  sealedSecret: SealedSecret,
+  existing: StoredObject | undefined,
+  context: Context,
+): void {
+  const { conditions = [] } = sealedSecret.status ?? {};
+  const remembered = findCondition(conditions, PATCHING);
+  if (existing === undefined && remembered !== undefined) {
+    const name = JSON.stringify(sealedSecret.metadata.name);
+    refuse(
+      `Resource ${name} was deleted and is not made again, since it was not managed by SealedSecret but only patched: make it again, or delete and recreate the SealedSecret`,
+    );
+  }
+  const patching = existing !== undefined && isOnlyPatched(existing, sealedSecret.metadata.uid);
+  if (patching === (remembered !== undefined)) return;
+  const others = conditions.filter(({ type }) => type !== PATCHING);
+  context.record({ conditions: patching ? [...others, patchingSince(new Date())] : others });
+}
+
+function patchingSince(now: Date): Condition {
+  const at = now.toISOString().replace(/\.\d+Z$/, 'Z');
+  const message = 'the Secret is not managed by SealedSecret: items are added to it';
+  const condition: Condition = { type: PATCHING, status: 'True', reason: REASON.notManaged, message };
+  return { ...transitioned(condition, undefined, at), lastUpdateTime: at };
+}
+
+/** Whether status says that this spec was unsealed before. */
+function isSettled({ metadata, status }: SealedSecret): boolean {
+  const synced = findCondition(status?.conditions, SYNCED);
+  return synced?.status === 'True' && status?.observedGeneration === metadata.generation;
 }
 
 function refuse(message: string): never {
-  return failed(REASON.errUpdateFailed, `failed update: ${message}`);
+  return failed(REASON.errUpdateFailed, `failed update: ${message}`, { eventMessage: message });
+}
+
+function refuseUpdate(sealedSecret: SealedSecret, cause: ApiError): never {
+  const eventMessage = describeRefusedUpdate(keyOf(sealedSecret.metadata), cause.message);
+  return failed(REASON.errUpdateFailed, cause.message, { cause, eventMessage });
 }

@@ -1,4 +1,4 @@
-/** Secrets that SealedSecrets stand for: who changed or deleted one has it put back. */
+/** Secrets that SealedSecrets stand for: who changed, made or deleted one has it looked at. */
 
 import type { StoredObject } from '../api/objects.ts';
 import { SECRET } from '../api/resources.ts';
@@ -17,6 +17,14 @@ export interface SecretWatchOptions {
   onChanged: (key: string) => void;
 }
 
+/** A write of ours: its own event is to be passed over, whether it comes before the write's answer or after it. */
+interface OwnWrite {
+  /** As answered; `undefined` while the write is under way. */
+  resourceVersion: string | undefined;
+  /** Seen while it was under way; `undefined` for a deletion. */
+  seen: Array<string | undefined>;
+}
+
 /**
  * Follows Secrets as metadata: no value is ever held. A change that isn't our own last write is passed on; whether it
  * matters, a reconciliation decides.
@@ -24,8 +32,7 @@ export interface SecretWatchOptions {
 export class SecretWatch implements Runnable {
   readonly name = 'secret watch';
   readonly #o: SecretWatchOptions;
-  /** resourceVersions of our last writes, until their events have come. */
-  readonly #written = new Map<string, string>();
+  readonly #writes = new Map<string, OwnWrite>();
   #release: () => void = () => {};
   #synced: () => boolean = () => false;
 
@@ -44,9 +51,9 @@ export class SecretWatch implements Runnable {
     });
     this.#synced = () => informer.hasSynced;
     const unsubscribe = informer.subscribe(({ type, key, kept }) => {
-      const ours = this.#written.get(key) === kept && type !== 'deleted';
-      if (ours || type === 'deleted') this.#written.delete(key);
-      if (!ours && type !== 'added') this.#o.onChanged(key);
+      // What the first list brings is looked at anyway: every SealedSecret has a pass when the operator starts.
+      if (type === 'added' && !informer.hasSynced) return;
+      this.#observe(key, type === 'deleted' ? undefined : kept);
     });
     this.#release = () => {
       unsubscribe();
@@ -62,8 +69,32 @@ export class SecretWatch implements Runnable {
     return this.#synced() || 'waiting for the list of secrets';
   }
 
-  /** Our own write, whose event is to be passed over. */
-  expect(key: string, secret: StoredObject): void {
-    this.#written.set(key, secret.metadata.resourceVersion);
+  /** Runs a write of ours to the Secret; answers what the write does. */
+  async during(key: string, write: () => Promise<StoredObject>): Promise<StoredObject> {
+    const own: OwnWrite = { resourceVersion: undefined, seen: [] };
+    this.#writes.set(key, own);
+    try {
+      const written = await write();
+      own.resourceVersion = written.metadata.resourceVersion;
+      return written;
+    } finally {
+      const { resourceVersion, seen } = own;
+      const ours = resourceVersion !== undefined && seen.includes(resourceVersion);
+      if (resourceVersion === undefined || ours) this.#writes.delete(key);
+      if (seen.some((version) => version === undefined || version !== resourceVersion))
+        this.#o.onChanged(key);
+    }
+  }
+
+  #observe(key: string, version: string | undefined): void {
+    const own = this.#writes.get(key);
+    if (own !== undefined && own.resourceVersion === undefined) {
+      own.seen.push(version);
+      return;
+    }
+    if (own !== undefined && (version === own.resourceVersion || version === undefined)) {
+      this.#writes.delete(key);
+    }
+    if (version === undefined || version !== own?.resourceVersion) this.#o.onChanged(key);
   }
 }

@@ -245,7 +245,8 @@ export class Controller<Spec, Status extends object> implements Runnable {
         const bug = verdict.state === 'bug' ? bugFields(verdict.error) : { error: verdict.message };
         const next = `next try in ${formatDurationMs(retryMs)}`;
         logger.error(`reconciliation failed after ${took}, ${next}`, { reason: verdict.reason, ...bug });
-        this.#event(object, { type: 'Warning', reason: verdict.reason, message: verdict.message });
+        const message = (verdict.state === 'failed' ? verdict.eventMessage : undefined) ?? verdict.message;
+        this.#event(object, { type: 'Warning', reason: verdict.reason, message });
         return { result: 'error', bug: verdict.state === 'bug' };
       }
       case 'stalled':

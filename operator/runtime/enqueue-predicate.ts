@@ -50,14 +50,17 @@ export function finalizerChanged(finalizer: string): EnqueuePredicate<Metadata> 
   return (previous, current) => hasFinalizer(previous, finalizer) !== hasFinalizer(current, finalizer);
 }
 
-/** A label or annotation of one of these names has another value. */
-export function metadataChanged(names: readonly string[]): EnqueuePredicate<Metadata> {
-  return (previous, current) =>
-    names.some(
-      (name) =>
-        previous.metadata.labels?.[name] !== current.metadata.labels?.[name] ||
-        previous.metadata.annotations?.[name] !== current.metadata.annotations?.[name],
-    );
+/** Some label or annotation was added, removed or got another value. */
+export function metadataChanged(previous: Metadata, current: Metadata): boolean {
+  return (
+    !sameMap(previous.metadata.labels, current.metadata.labels) ||
+    !sameMap(previous.metadata.annotations, current.metadata.annotations)
+  );
+}
+
+function sameMap(a: Record<string, string> = {}, b: Record<string, string> = {}): boolean {
+  const entries = Object.entries(a);
+  return entries.length === Object.keys(b).length && entries.every(([key, value]) => b[key] === value);
 }
 
 /** The questions that every kind asks; `finalizer` where it has one. */

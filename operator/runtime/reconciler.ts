@@ -58,16 +58,26 @@ export interface Reconciler<Spec, Status> {
   finalize?(object: CustomResource<Spec, Status>, context: ReconcileContext<Status>): Promise<void>;
 }
 
+/** What a failure may say beside its reason and message. */
+export interface FailureOptions {
+  cause?: unknown;
+  retryAfterMs?: number;
+  /** The Warning event's text, where it isn't the message that status shows. */
+  eventMessage?: string;
+}
+
 /** Try again: after `retryAfterMs`, or by the key's back-off. */
 export class FailedError extends Error {
   override readonly name = 'FailedError';
   readonly reason: string;
   readonly retryAfterMs: number | undefined;
+  readonly eventMessage: string | undefined;
 
-  constructor(reason: string, message: string, options: { cause?: unknown; retryAfterMs?: number } = {}) {
+  constructor(reason: string, message: string, options: FailureOptions = {}) {
     super(message, { cause: options.cause });
     this.reason = reason;
     this.retryAfterMs = options.retryAfterMs;
+    this.eventMessage = options.eventMessage;
   }
 }
 
@@ -96,11 +106,7 @@ export class StalledError extends Error {
 }
 
 /** Ends the pass with {@link FailedError}. */
-export function failed(
-  reason: string,
-  message: string,
-  options: { cause?: unknown; retryAfterMs?: number } = {},
-): never {
+export function failed(reason: string, message: string, options: FailureOptions = {}): never {
   throw new FailedError(reason, message, options);
 }
 

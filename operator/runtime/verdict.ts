@@ -9,7 +9,14 @@ import { FailedError, type Outcome, StalledError, WaitingError } from './reconci
 export type Verdict =
   | { state: 'ready'; outcome: Outcome }
   | { state: 'finalized' }
-  | { state: 'failed'; reason: string; message: string; retryAfterMs: number | undefined }
+  | {
+      state: 'failed';
+      reason: string;
+      message: string;
+      retryAfterMs: number | undefined;
+      /** The event's text where it isn't the message. */
+      eventMessage?: string | undefined;
+    }
   | { state: 'waiting'; reason: string; message: string; afterMs: number }
   | { state: 'stalled'; reason: string; message: string }
   /** An error that no step owns: the message for people says so, `error` is for the log. */
@@ -45,8 +52,9 @@ export function verdictOf(error: unknown, circumstances: Circumstances): Verdict
     return { state: 'failed', reason, message, retryAfterMs: retryAfterMs(error) };
   }
   if (error instanceof FailedError) {
-    const { reason, message } = error;
-    return { state: 'failed', reason, message, retryAfterMs: error.retryAfterMs };
+    const { reason, message, retryAfterMs, eventMessage } = error;
+    const failure = { state: 'failed' as const, reason, message, retryAfterMs };
+    return eventMessage === undefined ? failure : { ...failure, eventMessage };
   }
   if (isApiTrouble(error)) {
     return { state: 'failed', reason: failureReason, message: error.message, retryAfterMs: undefined };

@@ -1,19 +1,15 @@
 /** From a SealedSecret to the Secret that it stands for. All or nothing. */
 
-import { SKIP_SET_OWNER_ANNOTATION } from '../api/names.ts';
-import type { JsonObject, KubeObject, ObjectMeta, OwnerReference } from '../api/objects.ts';
-import { apiVersionOf, SEALED_SECRET } from '../api/resources.ts';
-import type { SealedSecret, SealedSecretSpec } from '../api/sealed-secret.gen.ts';
-import { decodeBase64 } from './base64.ts';
+import type { JsonObject, KubeObject } from '../api/objects.ts';
+import type { SealedSecret } from '../api/sealed-secret.gen.ts';
 import { decrypt, type Opened, type OpeningKey } from './hybrid.ts';
+import { decodedItem, describeFailures, openItems, wipe } from './items.ts';
+import { unsealLegacy, WHOLE_SECRET } from './legacy-data.ts';
 import { labelOf, type ScopedMeta } from './scope.ts';
-
-const NO_KEY_COULD_DECRYPT = 'no key could decrypt secret';
-
-/** Why a SealedSecret couldn't be unsealed, in Sealed Secrets' words where it has some. Never shows plaintext. */
-export class UnsealError extends Error {
-  override readonly name = 'UnsealError';
-}
+import { secretMeta } from './secret-meta.ts';
+import { renderTemplates } from './secret-template.ts';
+import type { TemplateRenderer } from './template-engine.ts';
+import { UnsealError } from './unseal-error.ts';
 
 /** An unsealed SealedSecret. */
 export interface Unsealed {
@@ -21,6 +17,8 @@ export interface Unsealed {
   secret: KubeObject;
   /** The fingerprint of the key that opened each item, to be given back as `remembered`. */
   openedBy: Map<string, string>;
+  /** Keys whose values come out differently each time. */
+  generated: ReadonlySet<string>;
 }
 
 /** What unsealing needs. */
@@ -29,33 +27,39 @@ export interface UnsealRequest {
   /** Tried in this order. */
   keys: readonly OpeningKey[];
   /** Item → fingerprint of the key to try first. Wrong or stale entries only cost time. */
-  remembered?: ReadonlyMap<string, string>;
+  remembered?: ReadonlyMap<string, string> | undefined;
+  /** Renders `spec.template.data`. */
+  templates: TemplateRenderer;
+  /** `--accept-deprecated-v1-data`: whether `spec.data` may be used. */
+  acceptDeprecatedV1Data: boolean;
   signal?: AbortSignal;
 }
 
 /**
- * Decrypts every item and puts the Secret together (sealed-secrets 0.40.0): name and namespace of the
- * SealedSecret; type, immutable, labels, annotations and finalizers of the template; the SealedSecret as
- * controlling owner unless the template is annotated to skip it. Unlike upstream, the template's other
- * metadata (uid, resourceVersion, generateName …) is left out. Throws {@link UnsealError}.
+ * Decrypts every item, renders the templates and puts the Secret together (sealed-secrets 0.40.0): name and namespace
+ * of the SealedSecret; type, immutable and metadata as the template says (see {@link secretMeta}). Throws
+ * {@link UnsealError}; nothing decrypted is left behind then.
  */
 export async function unseal(request: UnsealRequest): Promise<Unsealed> {
   const { sealedSecret } = request;
-  refuseUnsupported(sealedSecret.spec);
-  const metadata = secretMeta(sealedSecret);
-  const opened = await openItems(request);
-  const data = Object.fromEntries(
-    Array.from(opened, ([item, { plaintext }]) => {
-      const value = plaintext.toString('base64');
-      plaintext.fill(0);
-      return [item, value];
-    }),
-  );
-  const template = sealedSecret.spec.template;
-  const secret: KubeObject = { apiVersion: 'v1', kind: 'Secret', metadata, data };
-  if (template?.type !== undefined && template.type !== '') secret.type = template.type;
-  if (template?.immutable !== undefined) secret.immutable = template.immutable;
-  return { secret, openedBy: new Map(Array.from(opened, ([item, { fingerprint }]) => [item, fingerprint])) };
+  const { spec } = sealedSecret;
+  if (spec.data !== undefined && spec.data !== null) return await unsealWhole(request);
+  const metadata = secretMeta(sealedSecret, spec.template?.metadata ?? {}, 'spec.template.metadata');
+  const { opened, failures } = await openItems({
+    ...{ items: spec.encryptedData ?? {}, keys: request.keys, label: labelOf(sealedSecret.metadata) },
+    ...{ remembered: request.remembered, signal: request.signal },
+  });
+  if (failures.length > 0) throw new UnsealError(describeFailures(failures));
+  try {
+    const { data, generated } = await renderTemplates({ ...request, opened });
+    const secret: KubeObject = { apiVersion: 'v1', kind: 'Secret', metadata, data };
+    const { type, immutable } = spec.template ?? {};
+    if (type !== undefined && type !== '') secret.type = type;
+    if (immutable !== undefined && immutable !== null) secret.immutable = immutable;
+    return { secret, openedBy: openersOf(opened), generated };
+  } finally {
+    wipe(opened);
+  }
 }
 
 /**
@@ -70,8 +74,8 @@ export async function canUnseal(o: {
 }): Promise<boolean> {
   const label = labelOf(o.metadata);
   for (const value of Object.values(o.encryptedData)) {
-    const sealed = typeof value === 'string' ? decoded(value) : undefined;
-    if (!(sealed instanceof Buffer)) return false;
+    const sealed = decodedItem(value);
+    if (typeof sealed === 'string') return false;
     const opened = await decrypt({ sealed, label, keys: o.keys, signal: o.signal });
     if (opened === undefined) return false;
     opened.plaintext.fill(0);
@@ -79,108 +83,14 @@ export async function canUnseal(o: {
   return true;
 }
 
-function refuseUnsupported(spec: SealedSecretSpec): void {
-  if (spec.data !== undefined && spec.data !== null) {
-    throw new UnsealError(
-      'spec.data, the deprecated form, is not supported: seal the Secret again into spec.encryptedData',
-    );
+async function unsealWhole(request: UnsealRequest): Promise<Unsealed> {
+  if (!request.acceptDeprecatedV1Data) {
+    throw new UnsealError("using deprecated 'data' field, use 'encryptedData' or flip the feature flag");
   }
-  if (Object.keys(spec.template?.data ?? {}).length > 0) {
-    throw new UnsealError('spec.template.data is not supported: put the items into spec.encryptedData');
-  }
+  const { secret, fingerprint } = await unsealLegacy(request);
+  return { secret, openedBy: new Map([[WHOLE_SECRET, fingerprint]]), generated: new Set() };
 }
 
-async function openItems(request: UnsealRequest): Promise<Map<string, Opened>> {
-  const label = labelOf(request.sealedSecret.metadata);
-  const items = Object.entries(request.sealedSecret.spec.encryptedData ?? {});
-  const results = await Promise.all(
-    items.map(async ([item, value]): Promise<[string, Opened | string]> => {
-      const sealed = decoded(value);
-      if (typeof sealed === 'string') return [item, sealed];
-      const keys = orderedKeys(request.keys, request.remembered?.get(item));
-      const opened = await decrypt({ sealed, label, keys, signal: request.signal });
-      return [item, opened ?? NO_KEY_COULD_DECRYPT];
-    }),
-  );
-  const opened = new Map<string, Opened>();
-  const failures: Array<[string, string]> = [];
-  for (const [item, result] of results) {
-    if (typeof result === 'string') failures.push([item, result]);
-    else opened.set(item, result);
-  }
-  if (failures.length > 0) {
-    for (const { plaintext } of opened.values()) plaintext.fill(0);
-    throw new UnsealError(describeFailures(failures));
-  }
-  return opened;
-}
-
-/** The item's bytes, or what is wrong with its base64. */
-function decoded(value: string): Buffer | string {
-  try {
-    return decodeBase64(value);
-  } catch (error) {
-    return (error as Error).message;
-  }
-}
-
-function orderedKeys(keys: readonly OpeningKey[], first: string | undefined): readonly OpeningKey[] {
-  const remembered = keys.find((key) => key.fingerprint === first);
-  return remembered === undefined ? keys : [remembered, ...keys.filter((key) => key !== remembered)];
-}
-
-/** Sealed Secrets' form, `error (item, item)`, one line an error, but in an order that stays the same. */
-function describeFailures(failures: ReadonlyArray<[string, string]>): string {
-  const itemsByError = new Map<string, string[]>();
-  for (const [item, error] of failures.toSorted(([a], [b]) => (a < b ? -1 : 1))) {
-    itemsByError.set(error, [...(itemsByError.get(error) ?? []), item]);
-  }
-  return Array.from(itemsByError, ([error, items]) => `${error} (${items.join(', ')})`).join('\n');
-}
-
-function secretMeta(sealedSecret: SealedSecret): ObjectMeta {
-  const { name, namespace, uid } = sealedSecret.metadata;
-  const template = sealedSecret.spec.template?.metadata ?? {};
-  const labels = readStringMap(template, 'labels');
-  const annotations = readStringMap(template, 'annotations');
-  const finalizers = readList(template, 'finalizers') as string[] | undefined;
-  const metadata: ObjectMeta = { name };
-  if (namespace !== undefined) metadata.namespace = namespace;
-  if (labels !== undefined) metadata.labels = labels;
-  if (annotations !== undefined) metadata.annotations = annotations;
-  if (finalizers !== undefined) metadata.finalizers = finalizers;
-  if (annotations?.[SKIP_SET_OWNER_ANNOTATION] === 'true') {
-    const owners = readList(template, 'ownerReferences') as OwnerReference[] | undefined;
-    if (owners !== undefined) metadata.ownerReferences = owners;
-  } else {
-    const { kind } = SEALED_SECRET;
-    metadata.ownerReferences = [
-      { apiVersion: apiVersionOf(SEALED_SECRET), kind, name, uid, controller: true },
-    ];
-  }
-  return metadata;
-}
-
-/** The CRD leaves the template's metadata unchecked. A null value is read as empty, as Go reads it. */
-function readStringMap(template: JsonObject, field: string): Record<string, string> | undefined {
-  const value = template[field];
-  if (value === undefined || value === null) return undefined;
-  if (typeof value !== 'object' || Array.isArray(value)) throw malformed(field, 'a map of strings');
-  const entries = Object.entries(value).map(([key, text]): [string, string] => {
-    if (text !== null && typeof text !== 'string') throw malformed(field, 'a map of strings');
-    return [key, text ?? ''];
-  });
-  return Object.fromEntries(entries);
-}
-
-/** What is in the list is the API server's to check. */
-function readList(template: JsonObject, field: string): unknown[] | undefined {
-  const value = template[field];
-  if (value === undefined || value === null) return undefined;
-  if (!Array.isArray(value)) throw malformed(field, 'a list');
-  return value;
-}
-
-function malformed(field: string, wanted: string): UnsealError {
-  return new UnsealError(`spec.template.metadata.${field} must be ${wanted}`);
+function openersOf(opened: ReadonlyMap<string, Opened>): Map<string, string> {
+  return new Map(Array.from(opened, ([item, { fingerprint }]) => [item, fingerprint]));
 }

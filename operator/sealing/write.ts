@@ -47,6 +47,15 @@ export function decideWrite(o: {
   return sameSecret(existing, secret) ? { action: 'none' } : { action: 'update', secret };
 }
 
+/** Whether the Secret is somebody else's, who lets SealedSecrets add to it. */
+export function isOnlyPatched(existing: StoredObject, ownerUid: string): boolean {
+  return (
+    isAnnotated(existing, PATCH_ANNOTATION) &&
+    !isAnnotated(existing, MANAGED_ANNOTATION) &&
+    !isControlledBy(existing, ownerUid)
+  );
+}
+
 /**
  * The event text for a refused update: upstream's explanation when the Secret is immutable, else the API
  * server's own message. `key` is `namespace/name` of the SealedSecret.

@@ -9,7 +9,7 @@ import { createCertificate } from '../../operator/sealing/certificate.ts';
 import { decrypt } from '../../operator/sealing/hybrid.ts';
 import type { SealingKey } from '../../operator/sealing/key-secret.ts';
 import { unseal } from '../../operator/sealing/unseal.ts';
-import { newPrivateKey, newSealingKey, sealedSecret } from '../support/sealing.ts';
+import { newPrivateKey, newSealingKey, sealedSecret, WITHOUT_TEMPLATES } from '../support/sealing.ts';
 import { useTemporaryDirectory } from '../support/temporary-directory.ts';
 import { toolPath } from '../support/tool-path.ts';
 
@@ -86,13 +86,17 @@ describe('the stock kubeseal, without a cluster', function () {
       const args = ['--cert', await certificateFile(), '--scope', scope, '-o', 'json'];
       const object = JSON.parse(await succeed(args, secretJson())) as SealedSecret;
       object.metadata.uid = 'uid';
-      const { secret } = await unseal({ sealedSecret: object, keys: [key.privateKey] });
+      const { secret } = await unseal({ ...WITHOUT_TEMPLATES, sealedSecret: object, keys: [key.privateKey] });
       assert.deepEqual(decoded(secret.data), VALUES);
       assert.equal(secret.type, 'Opaque');
       assert.deepEqual(secret.metadata.labels, { app: 'shop' });
       assert.equal(secret.metadata.annotations?.note, 'x');
       const renamed = { ...object, metadata: { ...object.metadata, name: 'other' } };
-      const opensRenamed = await unseal({ sealedSecret: renamed, keys: [key.privateKey] }).then(
+      const opensRenamed = await unseal({
+        ...WITHOUT_TEMPLATES,
+        sealedSecret: renamed,
+        keys: [key.privateKey],
+      }).then(
         () => true,
         () => false,
       );
@@ -143,7 +147,7 @@ describe('the stock kubeseal, without a cluster', function () {
       const path = join(directory(), 'recovery.key');
       await writeFile(path, key.privateKeyObject.export({ type: 'pkcs1', format: 'pem' }));
       const theirs = await run(['--recovery-unseal', '--recovery-private-key', path], JSON.stringify(broken));
-      const ours = await unseal({ sealedSecret: broken, keys: [key.privateKey] }).then(
+      const ours = await unseal({ ...WITHOUT_TEMPLATES, sealedSecret: broken, keys: [key.privateKey] }).then(
         () => assert.fail('was unsealed'),
         (error: Error) => error.message,
       );

@@ -9,6 +9,8 @@ import { encrypt } from '../../operator/sealing/hybrid.ts';
 import { keySecret, readKeySecret, type SealingKey } from '../../operator/sealing/key-secret.ts';
 import { PrivateKeyLanes } from '../../operator/sealing/private-key.ts';
 import { labelOf, type ScopedMeta } from '../../operator/sealing/scope.ts';
+import { TemplateEngine } from '../../operator/sealing/template-engine.ts';
+import { toolPath } from './tool-path.ts';
 
 const generateKeyPairAsync = promisify(generateKeyPair);
 
@@ -60,6 +62,19 @@ export function sealedSecret(o: {
     metadata: { uid: 'f6a5d7b0-uid', resourceVersion: '1', generation: 1, ...metadata },
     spec: { encryptedData, ...o.spec },
   };
+}
+
+/** What unsealing needs for SealedSecrets without templates; one with a template fails the test. */
+export const WITHOUT_TEMPLATES = {
+  templates: { render: () => Promise.reject(new Error('a template was rendered')) },
+  acceptDeprecatedV1Data: true,
+};
+
+/** The real template engine, built first when needed. Close it. */
+export async function startTemplateEngine(
+  options: { size?: number; timeLimitMs?: number; memoryLimitMb?: number } = {},
+): Promise<TemplateEngine> {
+  return new TemplateEngine({ binary: await toolPath('template-engine'), ...options });
 }
 
 /** A logger whose lines can be looked at: level, message and fields as one JSON text a line. */
