@@ -162,6 +162,15 @@ export const recipes = [
     diskMb: 1500,
     memoryMb: 1500,
   },
+  {
+    tool: 'semver-oracle',
+    directory: `${pins}semver-oracle`,
+    module: 'github.com/Masterminds/semver/v3',
+    packages: { 'semver-oracle': '.' },
+    digestSources: true,
+    diskMb: 100,
+    memoryMb: 300,
+  },
 ];
 
 const demo = [
@@ -182,7 +191,7 @@ const demo = [
 export const groups = {
   start: ['kustomize-build-worker', 'template-engine'],
   demo,
-  test: [...demo, 'sops', 'age', 'age-keygen', 'kube-scheduler', 'kwok', 'helm', 'flux'],
+  test: [...demo, 'sops', 'age', 'age-keygen', 'kube-scheduler', 'kwok', 'helm', 'flux', 'semver-oracle'],
   compat: ['sealed-secrets-controller', 'kustomize-controller'],
 };
 
