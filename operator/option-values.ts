@@ -52,7 +52,7 @@ export function addressOrOff(spelling: Spelling): string {
 
 /** A whole number within bounds. */
 export function integer(spelling: Spelling, least: number, most: number): number {
-  const value = /^[0-9]{1,9}$/.test(spelling.value) ? Number(spelling.value) : Number.NaN;
+  const value = /^[0-9]{1,15}$/.test(spelling.value) ? Number(spelling.value) : Number.NaN;
   return value >= least && value <= most
     ? value
     : refuse(spelling, `a whole number from ${least} to ${most}`);
@@ -124,6 +124,17 @@ function list({ value }: Spelling): string[] {
 export function durationMs(spelling: Spelling): number {
   const parsed = parseDurationMs(spelling.value);
   return parsed === undefined || parsed <= 0 ? refuse(spelling, 'a duration such as 30s or 1h30m') : parsed;
+}
+
+/** The limits of a back-off: two durations, the first no longer than the second. */
+export function retryDelays(
+  least: Spelling,
+  most: Spelling,
+): { minRetryDelayMs: number; maxRetryDelayMs: number } {
+  const [minRetryDelayMs, maxRetryDelayMs] = [durationMs(least), durationMs(most)];
+  if (minRetryDelayMs > maxRetryDelayMs)
+    refuse(least, `no longer than ${most.spelt}, which is ${most.value}`);
+  return { minRetryDelayMs, maxRetryDelayMs };
 }
 
 /** What may start the name of a Secret with letters left to follow. */

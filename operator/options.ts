@@ -27,11 +27,15 @@ import {
   namespaceNames,
   oneOf,
   required,
+  retryDelays,
   timeMs,
 } from './option-values.ts';
 
 /** What makes a sealing key the newest: where its certificate's validity starts, or when its Secret was made. */
 export const KEY_ORDERS = ['CertNotBefore', 'SecretCreationTimestamp'] as const;
+
+/** Digests of artifacts. Flux also has blake3, which Node does not. */
+export const DIGEST_ALGORITHMS = ['sha256', 'sha384', 'sha512'] as const;
 
 /** What the operator runs with. Addresses are Go's `host:port`, an empty host meaning every interface. */
 export interface Options {
@@ -44,10 +48,24 @@ export interface Options {
   storageAddr: string;
   /** Host (and port) that artifact URLs name; `undefined`: derived from the bound address. */
   storageAdvAddr: string | undefined;
+  artifactRetentionTtlMs: number;
+  artifactRetentionRecords: number;
+  artifactDigestAlgorithm: (typeof DIGEST_ALGORITHMS)[number];
+  /** Of one artifact, before compression. */
+  artifactMaxFiles: number;
+  artifactMaxBytes: number;
+  /** `0`: no webhooks. */
+  webhookAddr: string;
   sealedSecretsAddr: string;
   /** Workers per controller. */
   concurrent: Readonly<Record<ControllerName, number>>;
   intervalJitterPercentage: number;
+  /** Of failed passes over GitRepositories and Kustomizations. */
+  minRetryDelayMs: number;
+  maxRetryDelayMs: number;
+  requeueDependencyMs: number;
+  /** Of GitRepositories and Kustomizations. */
+  watchLabelSelector: string | undefined;
   gracefulShutdownTimeoutMs: number;
   buildWorker: string;
   templateEngine: string;
@@ -117,8 +135,17 @@ function interpret(values: ReadonlyMap<string, Spelling>, podNamespace: string |
     storagePath: required(read('storage-path')),
     storageAddr: address(read('storage-addr')),
     storageAdvAddr: text('storage-adv-addr') || undefined,
+    artifactRetentionTtlMs: durationMs(read('artifact-retention-ttl')),
+    artifactRetentionRecords: integer(read('artifact-retention-records'), 1, 1_000),
+    artifactDigestAlgorithm: oneOf(read('artifact-digest-algo'), DIGEST_ALGORITHMS),
+    artifactMaxFiles: integer(read('artifact-max-files'), 1, 100_000_000),
+    artifactMaxBytes: integer(read('artifact-max-bytes'), 1, 1_000_000_000_000),
+    webhookAddr: addressOrOff(read('webhook-addr')),
     sealedSecretsAddr: address(read('sealed-secrets-addr')),
     concurrent: concurrency(read('concurrent')),
+    ...retryDelays(read('min-retry-delay'), read('max-retry-delay')),
+    requeueDependencyMs: durationMs(read('requeue-dependency')),
+    watchLabelSelector: labelSelector(read('watch-label-selector')),
     intervalJitterPercentage: integer(read('interval-jitter-percentage'), 0, 50),
     gracefulShutdownTimeoutMs: durationMs(read('graceful-shutdown-timeout')),
     buildWorker: required(read('build-worker')),

@@ -99,6 +99,8 @@ export interface GitRepositoryStatus {
   observedGeneration?: number;
   /** State in Kubernetes' usual form. Ready sums up the others. */
   conditions?: Condition[];
+  /** Where the git server says that somebody pushed, if the annotation signet.dev/webhook asks for it. */
+  webhookPath?: string;
   /** The last revision published. */
   artifact?: GitRepositoryStatusArtifact;
   /** The artifacts that spec.include copied from. */

@@ -34,13 +34,19 @@ export function addKustomizeParts(manager: Manager, composition: Composition, st
   const { client, discovery, informers } = platform;
   const basics = controllerBasics(manager, composition, 'kustomize-controller');
   const { namespace } = basics;
+  const labelSelector = options.watchLabelSelector;
   const workers = new BuildWorkers({ binary: buildWorker(options.buildWorker, path), logger });
   const artifacts = new ArtifactReader({ store, cacheRoot: join(options.storagePath, 'extracted'), logger });
   const repositories = informers.acquire(
     ownKind<GitRepositorySpec, GitRepositoryStatus>({ type: GIT_REPOSITORY, namespace }),
   );
   const kustomizations = informers.acquire(
-    ownKind<KustomizationSpec, KustomizationStatus>({ type: KUSTOMIZATION, namespace, indexes: INDEXES }),
+    ownKind<KustomizationSpec, KustomizationStatus>({
+      type: KUSTOMIZATION,
+      namespace,
+      labelSelector,
+      indexes: INDEXES,
+    }),
   );
   const proofs = new ProofBook();
   const healer = new DriftHealer({
@@ -67,6 +73,7 @@ export function addKustomizeParts(manager: Manager, composition: Composition, st
     timeoutMs: ({ spec }) => timeoutMs(spec),
     fieldManager: KUSTOMIZATION_STATUS_MANAGER,
     statusWrite: 'merge-patch',
+    labelSelector,
     indexes: INDEXES,
   });
   manager.add(

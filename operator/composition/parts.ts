@@ -27,6 +27,10 @@ export function addParts(manager: Manager, composition: Composition): void {
   const store = new ArtifactStore({
     root: join(options.storagePath, 'artifacts'),
     advertisedAddress: options.storageAdvAddr ?? derivedAddress(options.storageAddr),
+    retentionTtlMs: options.artifactRetentionTtlMs,
+    retentionRecords: options.artifactRetentionRecords,
+    digestAlgorithm: options.artifactDigestAlgorithm,
+    limits: { maxEntries: options.artifactMaxFiles, maxBytes: options.artifactMaxBytes },
   });
   if (controllers.has('source')) addSourceParts(manager, composition, store);
   if (controllers.has('kustomize')) addKustomizeParts(manager, composition, store);

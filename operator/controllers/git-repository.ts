@@ -7,32 +7,26 @@ import type {
   GitRepositorySpec,
   GitRepositoryStatus,
 } from '../api/git-repository.gen.ts';
-import { SOURCE_DIGEST_ANNOTATION, SOURCE_REVISION_ANNOTATION } from '../api/names.ts';
-import { SECRET } from '../api/resources.ts';
+import { objectKey, SECRET } from '../api/resources.ts';
 import type { KubeClient } from '../kube/client.ts';
-import { type ConditionPolicy, fluxPolicy } from '../runtime/condition-policy.ts';
-import {
-  failed,
-  type Outcome,
-  type ReconcileContext,
-  type Reconciler,
-  stalled,
-  step,
-} from '../runtime/reconciler.ts';
+import { failed, type ReconcileContext, type Reconciler, stalled, step } from '../runtime/reconciler.ts';
 import type { ArtifactStore } from '../source/artifact-store.ts';
 import { credentialsFromSecret, type GitCredentials, type SecretData } from '../source/credentials.ts';
 import { SourceError } from '../source/errors.ts';
-import type { FetchedCommit, GitFetcher, GitRequest, ResolvedRevision } from '../source/git.ts';
+import type { GitFetcher, GitRequest, ResolvedRevision } from '../source/git.ts';
 import { selectRef } from '../source/git-ref.ts';
 import { parseRepositoryUrl } from '../source/repository-url.ts';
+import { collectGarbage, currentArtifact, ownerOf, type Published, tell } from './git-repository-storage.ts';
 import { type Jitter, specDurationMs } from './intervals.ts';
 import { type UnsupportedField, unsupportedMessage } from './unsupported.ts';
+import { WebhookRefused, type Webhooks } from './webhooks.ts';
 
 /** What fetching works with. */
 export interface GitRepositoryDependencies {
   client: KubeClient;
   git: GitFetcher;
   store: ArtifactStore;
+  webhooks: Webhooks;
   jitter: Jitter;
 }
 
@@ -40,7 +34,6 @@ type Context = ReconcileContext<GitRepositoryStatus>;
 
 const DEFAULT_TIMEOUT_MS = 60_000;
 const DEFAULT_INTERVAL_MS = 60_000;
-const SUBJECT_LENGTH = 50;
 
 const UNSUPPORTED: readonly UnsupportedField<GitRepositorySpec>[] = [
   { field: 'verify', used: (spec) => spec.verify !== undefined },
@@ -52,58 +45,72 @@ const UNSUPPORTED: readonly UnsupportedField<GitRepositorySpec>[] = [
   { field: 'provider', used: (spec) => (spec.provider ?? 'generic') !== 'generic' },
 ];
 
-/** Conditions of a GitRepository: what is True only while something is wrong, and what follows from the artifact. */
-export const GIT_REPOSITORY_POLICY: ConditionPolicy<GitRepositoryStatus> = fluxPolicy<GitRepositoryStatus>({
-  summary: 'Ready',
-  successReason: REASON.succeeded,
-  failureReason: REASON.gitOperationFailed,
-  progressMessage: 'reconciliation in progress',
-  negative: {
-    FetchFailed: [
-      REASON.urlInvalid,
-      REASON.gitOperationFailed,
-      REASON.authenticationFailed,
-      REASON.emptyGitRepository,
-    ],
-    StorageOperationFailed: [REASON.archiveOperationFailed],
-  },
-  derived: {
-    ArtifactInStorage: ({ artifact }) =>
-      artifact === undefined
-        ? undefined
-        : {
-            status: 'True',
-            reason: REASON.succeeded,
-            message: `stored artifact for revision '${artifact.revision}'`,
-          },
-  },
-});
-
 /** Resolves the ref, and fetches and publishes only when it means something else than what is published. */
 export function gitRepositoryReconciler(
   dependencies: GitRepositoryDependencies,
 ): Reconciler<GitRepositorySpec, GitRepositoryStatus> {
-  const { store, git, jitter } = dependencies;
+  const { store, git, webhooks, jitter } = dependencies;
   return {
     async reconcile(repository, context) {
-      const request = await requestOf(repository, dependencies, context);
-      const head = await sourceStep(() => git.resolve(request));
-      const requeueAfterMs = jitter(specDurationMs(repository.spec.interval, DEFAULT_INTERVAL_MS));
-      const current = await currentArtifact(repository, dependencies, context);
-      if (current !== undefined && !needsPublishing(repository, head, current)) {
-        return { message: storedMessage(current), requeueAfterMs };
-      }
-      context.progress(REASON.progressing, `building artifact: new revision '${head.revision}'`);
-      const published = await publish({ repository, request, head, dependencies, context });
-      return { ...published, requeueAfterMs };
+      // Side by side, for speed; what is lost from storage is said even when the server can't be asked.
+      const [listening, stored, resolved] = await Promise.allSettled([
+        listen(repository, webhooks, context),
+        currentArtifact(repository, store, context),
+        resolve(repository, dependencies, context),
+      ]);
+      outcomeOf(listening);
+      const current = outcomeOf(stored);
+      const { request, head } = outcomeOf(resolved);
+      const published =
+        current !== undefined && !needsPublishing(repository, head, current)
+          ? { artifact: current, subject: current.revision }
+          : await publish({ repository, request, head, dependencies, context });
+      tell(repository, published, context);
+      await collectGarbage(repository, published.artifact, store, context);
+      return {
+        message: `stored artifact for revision '${published.artifact.revision}'`,
+        requeueAfterMs: jitter(specDurationMs(repository.spec.interval, DEFAULT_INTERVAL_MS)),
+      };
     },
 
-    async finalize(repository) {
-      const { namespace = '', name } = repository.metadata;
-      await store.removeAll({ kind: 'GitRepository', namespace, name });
+    async finalize(repository, context) {
+      webhooks.forget(objectKey(repository));
+      await store.removeAll(ownerOf(repository));
       await git.remove(cacheKey(repository));
+      const message = 'garbage collected artifacts for deleted resource';
+      context.event({ type: 'Normal', reason: REASON.garbageCollectionSucceeded, message });
     },
   };
+}
+
+/** What a promise that has settled would answer or throw. */
+function outcomeOf<T>(settled: PromiseSettledResult<T>): T {
+  if (settled.status === 'rejected') throw settled.reason;
+  return settled.value;
+}
+
+/** A webhook that can't be had is said, and costs no more than that: the interval still looks. */
+async function listen(repository: GitRepository, webhooks: Webhooks, context: Context): Promise<void> {
+  try {
+    const path = await webhooks.register(repository, context.signal);
+    context.record({ webhookPath: path ?? null });
+  } catch (error) {
+    context.signal.throwIfAborted();
+    context.record({ webhookPath: null });
+    const known = error instanceof WebhookRefused;
+    if (!known) context.logger.error('the webhook is not ready', { error });
+    const message = known ? error.message : 'the webhook is not ready: the next pass tries again';
+    context.event({ type: 'Warning', reason: REASON.webhookFailed, message });
+  }
+}
+
+async function resolve(
+  repository: GitRepository,
+  dependencies: GitRepositoryDependencies,
+  context: Context,
+): Promise<{ request: GitRequest; head: ResolvedRevision }> {
+  const request = await requestOf(repository, dependencies, context);
+  return { request, head: await sourceStep(() => dependencies.git.resolve(request)) };
 }
 
 async function requestOf(
@@ -143,26 +150,6 @@ async function readCredentials(
 
 type SecretObject = NonNullable<Awaited<ReturnType<KubeClient['get']>>> & { data?: SecretData };
 
-/** The artifact in status if it can still be served; else it is taken out of status and what was lost is said. */
-async function currentArtifact(
-  repository: GitRepository,
-  { store }: GitRepositoryDependencies,
-  context: Context,
-): Promise<Artifact | undefined> {
-  const artifact = repository.status?.artifact;
-  if (artifact === undefined) return undefined;
-  const state = await store.verify(artifact, context.signal);
-  if (state !== 'present') {
-    context.record({ artifact: null });
-    const message = `artifact for revision '${artifact.revision}' is ${state} in storage: building it again`;
-    context.event({ type: 'Warning', reason: REASON.artifactVerificationFailed, message });
-    return undefined;
-  }
-  const current = store.readvertise(artifact);
-  if (current.url !== artifact.url) context.record({ artifact: current });
-  return current;
-}
-
 function needsPublishing(repository: GitRepository, head: ResolvedRevision, current: Artifact): boolean {
   const { spec, status } = repository;
   return head.revision !== current.revision || (spec.ignore ?? '') !== (status?.observedIgnore ?? '');
@@ -174,46 +161,23 @@ async function publish(o: {
   head: ResolvedRevision;
   dependencies: GitRepositoryDependencies;
   context: Context;
-}): Promise<Outcome> {
+}): Promise<Published> {
   const { repository, request, head, context } = o;
   const { git, store } = o.dependencies;
-  const { namespace = '', name } = repository.metadata;
+  const { signal } = context;
+  if (repository.status?.artifact?.revision !== head.revision) {
+    const message = `building artifact: new upstream revision '${head.revision}'`;
+    context.progress(REASON.progressing, message);
+  }
   const fetched = await sourceStep(() => git.fetch({ ...request, commit: head.commit }));
+  const { ignore } = repository.spec;
   const artifact = await sourceStep(async () => {
     const { commit, revision } = fetched;
-    const tree = await git.tree({ key: request.key, url: request.url, commit, signal: context.signal });
-    return store.publish({
-      kind: 'GitRepository',
-      namespace,
-      name,
-      revision,
-      commit,
-      tree,
-      ignore: repository.spec.ignore,
-      signal: context.signal,
-    });
+    const tree = await git.tree({ key: request.key, url: request.url, commit, signal });
+    return store.publish({ ...ownerOf(repository), revision, commit, tree, ignore, signal });
   });
-  context.record({ artifact, observedIgnore: repository.spec.ignore ?? null });
-  context.event(newArtifactEvent(artifact, fetched));
-  await store.collectGarbage({ kind: 'GitRepository', namespace, name, keep: artifact });
-  return { message: storedMessage(artifact) };
-}
-
-function newArtifactEvent(artifact: Artifact, { subject }: FetchedCommit): Parameters<Context['event']>[0] {
-  const shown = subject.length > SUBJECT_LENGTH ? `${subject.slice(0, SUBJECT_LENGTH)}...` : subject;
-  return {
-    type: 'Normal',
-    reason: REASON.newArtifact,
-    message: `stored artifact for commit '${shown}'`,
-    annotations: {
-      [SOURCE_REVISION_ANNOTATION]: artifact.revision,
-      [SOURCE_DIGEST_ANNOTATION]: artifact.digest,
-    },
-  };
-}
-
-function storedMessage(artifact: Artifact): string {
-  return `stored artifact for revision '${artifact.revision}'`;
+  context.record({ artifact, observedIgnore: ignore ?? null });
+  return { artifact, subject: fetched.subject };
 }
 
 function cacheKey({ metadata: { namespace = '', name } }: GitRepository): string {

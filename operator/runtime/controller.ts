@@ -52,6 +52,8 @@ export interface ControllerOptions<Spec, Status extends object> {
   eventAnnotations?: (object: CustomResource<Spec, Status>) => Record<string, string>;
   /** Watch this namespace only. */
   namespace?: string | undefined;
+  /** Watch only objects with these labels. */
+  labelSelector?: string | undefined;
   indexes?: Indexes<Spec, Status>;
   client: KubeClient;
   informers: Informers;

@@ -15,12 +15,14 @@ export type Indexes<Spec, Status> = Record<string, (object: CustomResource<Spec,
 export function ownKind<Spec, Status>(o: {
   type: ResourceType;
   namespace?: string | undefined;
+  labelSelector?: string | undefined;
   indexes?: Indexes<Spec, Status> | undefined;
 }): InformerSpec<CustomResource<Spec, Status>> {
   const names = Object.keys(o.indexes ?? {}).sort();
   return {
     type: o.type,
     ...(o.namespace === undefined ? {} : { namespace: o.namespace }),
+    ...(o.labelSelector === undefined ? {} : { labelSelector: o.labelSelector }),
     keep: (object) => deepFreeze(object) as CustomResource<Spec, Status>,
     variant: ['whole', ...names].join('+'),
     ...(o.indexes === undefined ? {} : { indexes: o.indexes }),

@@ -6,9 +6,10 @@ import { Readable, Transform, type Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { createGzip } from 'node:zlib';
 import { type Header, type Pack, pack } from 'tar-stream';
+import type { DigestAlgorithm } from './artifact.ts';
 import { isFile, type SourceTree, type TreeEntry } from './source-tree.ts';
 
-/** What was written. `digest` is `sha256:<hex>` of the compressed bytes. */
+/** What was written. `digest` is `<algorithm>:<hex>` of the compressed bytes. */
 export interface WrittenArchive {
   digest: string;
   sizeBytes: number;
@@ -28,12 +29,15 @@ export async function writeArchive(o: {
   tree: SourceTree;
   entries: readonly TreeEntry[];
   to: Writable;
+  /** Default: sha256. */
+  digestAlgorithm?: DigestAlgorithm;
   signal: AbortSignal;
 }): Promise<WrittenArchive> {
+  const algorithm = o.digestAlgorithm ?? 'sha256';
   const tar = pack();
   const stop = new AbortController();
   const signal = AbortSignal.any([o.signal, stop.signal]);
-  const hash = createHash('sha256');
+  const hash = createHash(algorithm);
   let sizeBytes = 0;
   const meter = new Transform({
     transform(chunk: Buffer, _encoding, done): void {
@@ -55,7 +59,7 @@ export async function writeArchive(o: {
     throw error;
   }
   await written;
-  return { digest: `sha256:${hash.digest('hex')}`, sizeBytes };
+  return { digest: `${algorithm}:${hash.digest('hex')}`, sizeBytes };
 }
 
 async function packEntries(

@@ -10,6 +10,7 @@ import {
   type Artifact,
   type ArtifactOwner,
   artifactDirectory,
+  type DigestAlgorithm,
   digestFile,
   isArtifactPath,
   parseDigest,
@@ -46,6 +47,7 @@ export class ArtifactStore {
   readonly #advertisedAddress: string;
   readonly #retentionTtlMs: number;
   readonly #retentionRecords: number;
+  readonly #digestAlgorithm: DigestAlgorithm;
   readonly #limits: ArtifactLimits;
   readonly #now: () => number;
   readonly #locks = new KeyedLock();
@@ -56,6 +58,7 @@ export class ArtifactStore {
     advertisedAddress: string;
     retentionTtlMs?: number;
     retentionRecords?: number;
+    digestAlgorithm?: DigestAlgorithm;
     limits?: Partial<ArtifactLimits>;
     now?: () => number;
   }) {
@@ -63,6 +66,7 @@ export class ArtifactStore {
     this.#advertisedAddress = o.advertisedAddress;
     this.#retentionTtlMs = o.retentionTtlMs ?? 60_000;
     this.#retentionRecords = o.retentionRecords ?? 2;
+    this.#digestAlgorithm = o.digestAlgorithm ?? 'sha256';
     this.#limits = { ...DEFAULT_LIMITS, ...o.limits };
     this.#now = o.now ?? Date.now;
   }
@@ -151,7 +155,13 @@ export class ArtifactStore {
       await mkdir(directory, { recursive: true, mode: 0o755 });
       await removeUnfinished(directory);
       const to = createWriteStream(temporary, { flags: 'wx', mode: 0o644, flush: true });
-      const written = await writeArchive({ tree: o.tree, entries, to, signal: o.signal });
+      const written = await writeArchive({
+        tree: o.tree,
+        entries,
+        to,
+        digestAlgorithm: this.#digestAlgorithm,
+        signal: o.signal,
+      });
       await rename(temporary, join(this.root, path));
       return written;
     } catch (error) {

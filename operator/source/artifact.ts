@@ -35,6 +35,9 @@ export function artifactDirectory(owner: ArtifactOwner): string {
   return directory;
 }
 
+/** What artifacts can be summed with. */
+export type DigestAlgorithm = 'sha256' | 'sha384' | 'sha512';
+
 /** True for exactly the paths that artifacts have; nothing that leads elsewhere is one. */
 export function isArtifactPath(path: string): boolean {
   return PATH.test(path);

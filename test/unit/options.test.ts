@@ -34,6 +34,20 @@ describe('the command line', () => {
     assert.equal(options.watchAllNamespaces, true);
   });
 
+  it('keeps, retries and listens as Flux does unless told otherwise', () => {
+    const { artifactRetentionTtlMs, artifactRetentionRecords, ...o } = optionsOf([]);
+    assert.deepEqual([artifactRetentionTtlMs, artifactRetentionRecords], [60_000, 2]);
+    assert.deepEqual([o.minRetryDelayMs, o.maxRetryDelayMs, o.requeueDependencyMs], [750, 900_000, 30_000]);
+    assert.deepEqual([o.artifactDigestAlgorithm, o.webhookAddr], ['sha256', ':9292']);
+    assert.equal(o.watchLabelSelector, undefined);
+    assert.equal(optionsOf(['--webhook-addr=0']).webhookAddr, '0');
+  });
+
+  it('refuses a first retry delay that is longer than the longest', () => {
+    assert.match(refusal(['--min-retry-delay=1h']), /--min-retry-delay: no longer than --max-retry-delay/);
+    assert.match(refusal(['--artifact-digest-algo=md5']), /one of sha256, sha384, sha512/);
+  });
+
   it('takes a value after a space or an equals sign, and booleans with or without one', () => {
     assert.equal(optionsOf(['--storage-path', '/a']).storagePath, '/a');
     assert.equal(optionsOf(['--storage-path=/b']).storagePath, '/b');
