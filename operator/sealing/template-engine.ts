@@ -31,7 +31,7 @@ export interface TemplateRenderer {
 }
 
 const DEFAULT_TIME_LIMIT_MS = 5_000;
-const DEFAULT_MEMORY_LIMIT_MB = 256;
+const DEFAULT_MEMORY_LIMIT_MB = 384;
 const IDLE_MS = 60_000;
 const MAX_SIZE = 4;
 

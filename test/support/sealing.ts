@@ -44,7 +44,7 @@ export async function newSealingKey(
 /** A SealedSecret as the API server would store it, its values sealed for `publicKey` in its own scope. */
 export function sealedSecret(o: {
   publicKey: KeyObject;
-  values: Record<string, string>;
+  values: Record<string, string | Buffer>;
   metadata?: ScopedMeta;
   spec?: Partial<SealedSecretSpec>;
 }): SealedSecret {

@@ -83,6 +83,7 @@ func confine(megabytes string) {
 		panic(err)
 	}
 	debug.SetMemoryLimit(int64(limit<<20) / 10 * 8)
+	debug.SetTraceback("none")
 	runtime.GOMAXPROCS(1)
 	os.Clearenv()
 	time.Local = time.UTC
