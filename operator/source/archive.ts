@@ -20,6 +20,8 @@ const NOBODY = { uid: 0, gid: 0, uname: '', gname: '', mtime: EPOCH };
 const MODE = { file: 0o600, executable: 0o700, directory: 0o750 } as const;
 /** Artifacts are read once, near by: speed counts for more than the last tenth of size. */
 const GZIP_LEVEL = 1;
+/** zlib does each write on another thread: a tar's many small pieces go there together. */
+const BLOCK_BYTES = 256 * 1024;
 
 /**
  * Writes the entries (of `tree`, in their order) as a tar.gz, as Flux lays it out: files, executables and directories
@@ -46,17 +48,19 @@ export async function writeArchive(o: {
       done(null, chunk);
     },
   });
-  const written = pipeline(Readable.from(tar), createGzip({ level: GZIP_LEVEL }), meter, o.to, { signal });
+  const gzip = createGzip({ level: GZIP_LEVEL, chunkSize: BLOCK_BYTES });
+  const written = pipeline(Readable.from(inBlocks(Readable.from(tar))), gzip, meter, o.to, { signal });
   // Whichever side fails first, the other must not wait for it.
   written.catch((error: unknown) => stop.abort(error));
   try {
     await packEntries(tar, o, signal);
   } catch (error) {
-    tar.destroy(error instanceof Error ? error : new Error(String(error)));
     stop.abort(error);
-    await written.catch(() => {});
+    tar.destroy();
+    const outcome = await written.catch((reason: unknown) => reason);
     o.signal.throwIfAborted();
-    throw error;
+    // A pipeline that failed by itself knows why; one that only gave up after us doesn't.
+    throw outcome instanceof Error && outcome.name !== 'AbortError' ? outcome : error;
   }
   await written;
   return { digest: `${algorithm}:${hash.digest('hex')}`, sizeBytes };
@@ -86,6 +90,20 @@ async function packEntries(
     await contents.return?.();
   }
   tar.finalize();
+}
+
+async function* inBlocks(pieces: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
+  let block: Buffer[] = [];
+  let blockBytes = 0;
+  for await (const piece of pieces) {
+    block.push(piece);
+    blockBytes += piece.length;
+    if (blockBytes < BLOCK_BYTES) continue;
+    yield Buffer.concat(block);
+    block = [];
+    blockBytes = 0;
+  }
+  yield Buffer.concat(block);
 }
 
 /** Resolves when the pack has taken the whole file: the next one may follow. */

@@ -1,7 +1,7 @@
 /** Unpacking an artifact that somebody else may have made. */
 
 import { createReadStream } from 'node:fs';
-import { mkdir, open } from 'node:fs/promises';
+import { mkdir, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { createGunzip } from 'node:zlib';
@@ -13,6 +13,9 @@ export interface ExtractLimits {
   maxEntries: number;
   maxBytes: number;
 }
+
+const BUFFERED_BYTES = 1024 * 1024;
+const WRITES_AT_ONCE = 16;
 
 interface TarEntry extends AsyncIterable<Uint8Array> {
   header: Header;
@@ -34,12 +37,18 @@ export async function extractArchive(o: {
   const unpacked = (async () => {
     let totalBytes = 0;
     let count = 0;
-    for await (const entry of tar as AsyncIterable<TarEntry>) {
-      if (++count > o.limits.maxEntries) throw tooLarge(`more than ${o.limits.maxEntries} entries`);
-      totalBytes += entry.header.size;
-      if (totalBytes > o.limits.maxBytes) throw tooLarge(`more than ${o.limits.maxBytes} bytes`);
-      await unpack(entry, o.directory);
+    const target = new Target(o.directory);
+    try {
+      for await (const entry of tar as AsyncIterable<TarEntry>) {
+        if (++count > o.limits.maxEntries) throw tooLarge(`more than ${o.limits.maxEntries} entries`);
+        totalBytes += entry.header.size;
+        if (totalBytes > o.limits.maxBytes) throw tooLarge(`more than ${o.limits.maxBytes} bytes`);
+        await target.unpack(entry);
+      }
+    } finally {
+      await target.settled();
     }
+    target.check();
   })();
   const results = await Promise.allSettled([
     unpacked.catch((error: unknown) => {
@@ -54,21 +63,59 @@ export async function extractArchive(o: {
   for (const result of results) if (result.status === 'rejected') throw asUnavailable(result.reason);
 }
 
-async function unpack(entry: TarEntry, directory: string): Promise<void> {
-  const { name, type, mode } = entry.header;
-  const target = join(directory, safePath(name));
-  if (type === 'directory') {
-    await mkdir(target, { recursive: true, mode: 0o700 });
-    for await (const _ of entry);
-    return;
+/** The folder that is unpacked into. Small files are written a few at a time, while the archive is read on. */
+class Target {
+  readonly #root: string;
+  readonly #made = new Set<string>();
+  readonly #writing = new Set<Promise<void>>();
+  #failure: { error: unknown } | undefined;
+
+  constructor(root: string) {
+    this.#root = root;
   }
-  if (type !== 'file' && type !== 'contiguous-file') throw unsafe(`${JSON.stringify(name)} is a ${type}`);
-  await mkdir(dirname(target), { recursive: true, mode: 0o700 });
-  const file = await open(target, 'wx', (mode & 0o100) === 0 ? 0o400 : 0o500);
-  try {
-    for await (const chunk of entry) await file.writeFile(chunk);
-  } finally {
-    await file.close();
+
+  async unpack(entry: TarEntry): Promise<void> {
+    this.check();
+    const { name, type, mode, size } = entry.header;
+    const path = join(this.#root, safePath(name));
+    if (type === 'directory') {
+      await this.#makeDirectory(path);
+      for await (const _ of entry);
+      return;
+    }
+    if (type !== 'file' && type !== 'contiguous-file') throw unsafe(`${JSON.stringify(name)} is a ${type}`);
+    await this.#makeDirectory(dirname(path));
+    const options = { flag: 'wx', mode: (mode & 0o100) === 0 ? 0o400 : 0o500 };
+    if (size > BUFFERED_BYTES) return writeFile(path, entry, options);
+    const chunks: Uint8Array[] = [];
+    for await (const chunk of entry) chunks.push(chunk);
+    if (this.#writing.size >= WRITES_AT_ONCE) await Promise.race(this.#writing);
+    this.#begin(writeFile(path, Buffer.concat(chunks), options));
+  }
+
+  /** Resolves when nothing is being written any more. */
+  async settled(): Promise<void> {
+    await Promise.all(this.#writing);
+  }
+
+  /** @throws the first failure of a write */
+  check(): void {
+    if (this.#failure !== undefined) throw this.#failure.error;
+  }
+
+  #begin(write: Promise<void>): void {
+    const writing: Promise<void> = write
+      .catch((error: unknown) => {
+        this.#failure ??= { error };
+      })
+      .finally(() => this.#writing.delete(writing));
+    this.#writing.add(writing);
+  }
+
+  async #makeDirectory(path: string): Promise<void> {
+    if (this.#made.has(path)) return;
+    await mkdir(path, { recursive: true, mode: 0o700 });
+    this.#made.add(path);
   }
 }
 
