@@ -169,7 +169,7 @@ async function publish(o: {
     const message = `building artifact: new upstream revision '${head.revision}'`;
     context.progress(REASON.progressing, message);
   }
-  const fetched = await sourceStep(() => git.fetch({ ...request, commit: head.commit }));
+  const fetched = await sourceStep(() => git.fetch({ ...request, ...head }));
   const { ignore } = repository.spec;
   const artifact = await sourceStep(async () => {
     const { commit, revision } = fetched;

@@ -64,7 +64,7 @@ export class GitCache {
     return new GitCache(`${this.directory}.${suffix}`, this.#tool);
   }
 
-  /** Makes `HEAD_REF` a commit that is here. @throws GitExit */
+  /** Makes `HEAD_REF` a commit, or an annotated tag, that is here. @throws GitExit */
   async pointHeadAt(commit: string, signal: AbortSignal): Promise<void> {
     await this.run(['update-ref', HEAD_REF, commit], signal);
   }
@@ -96,6 +96,12 @@ export class GitCache {
     const tree = await this.#answer(['rev-parse', '--verify', '--quiet', `${commit}^{tree}`], signal);
     if (tree === undefined) return false;
     return (await this.#answer(['rev-list', '--objects', '--quiet', tree], signal)) !== undefined;
+  }
+
+  /** True when the annotated tag is here and stands for the commit. */
+  async hasTag(tagObject: string, commit: string, signal: AbortSignal): Promise<boolean> {
+    const peeled = await this.#answer(['rev-parse', '--verify', '--quiet', `${tagObject}^{commit}`], signal);
+    return peeled === commit;
   }
 
   /** True when `commit` is in the history of what was fetched. */

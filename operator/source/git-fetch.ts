@@ -17,6 +17,8 @@ export interface Errand {
   ref: GitRef;
   /** The commit that the ref was resolved to. */
   commit: string;
+  /** An annotated tag that must come with it. */
+  tagObject?: string | undefined;
   logger: Logger;
 }
 
@@ -43,10 +45,11 @@ export async function bringCommit(errand: Errand): Promise<string> {
 }
 
 /** True when nothing needs to be asked; `HEAD_REF` then keeps the commit. */
-async function isThere({ cache, commit, ref, remote }: Errand): Promise<boolean> {
+async function isThere({ cache, commit, tagObject, ref, remote }: Errand): Promise<boolean> {
   const needsHistory = ref.kind === 'commit' && ref.branch !== undefined;
   if (needsHistory || !(await cache.hasWhole(commit, remote.deadline))) return false;
-  await cache.pointHeadAt(commit, remote.deadline);
+  if (tagObject !== undefined && !(await cache.hasTag(tagObject, commit, remote.deadline))) return false;
+  await cache.pointHeadAt(tagObject ?? commit, remote.deadline);
   return true;
 }
 

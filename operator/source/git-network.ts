@@ -59,10 +59,19 @@ export class GitNetwork {
     return refs;
   }
 
-  /** Fetches refspecs into the cache, which takes part in telling the server what isn't needed. */
-  async fetch(remote: Remote, cache: GitCache, o: { depth: number; refspecs: string[] }): Promise<void> {
+  /**
+   * Fetches refspecs into the cache, which takes part in telling the server what isn't needed. `commitsOnly` leaves out
+   * trees and files where the server can; such a cache is of no use for anything else.
+   */
+  async fetch(
+    remote: Remote,
+    cache: GitCache,
+    o: { depth: number; refspecs: string[]; commitsOnly?: boolean },
+  ): Promise<void> {
+    const options = [...FETCH_OPTIONS, `--depth=${o.depth}`];
+    if (o.commitsOnly === true) options.push('--filter=tree:0');
     await this.#run(remote, (href) =>
-      cache.args('fetch', ...FETCH_OPTIONS, `--depth=${o.depth}`, '--end-of-options', href, ...o.refspecs),
+      cache.args('fetch', ...options, '--end-of-options', href, ...o.refspecs),
     );
   }
 

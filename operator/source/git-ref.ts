@@ -1,7 +1,8 @@
 /** `spec.ref` of a GitRepository: which commit is wanted, and how a revision is spelt. */
 
 import { REASON } from '../api/conditions.ts';
-import { SourceError } from './errors.ts';
+import { messageOf, SourceError } from './errors.ts';
+import { VersionRange } from './semver.ts';
 
 /** `spec.ref`, as the CRD has it. */
 export interface GitRefSpec {
@@ -13,14 +14,17 @@ export interface GitRefSpec {
 }
 
 /**
- * The one thing that `spec.ref` selects. `branch`, `tag` and `name` are looked up on the server; a `commit` is already
- * an answer (with `branch`, its history must contain it).
+ * One ref. `branch`, `tag` and `name` are looked up on the server; a `commit` is already an answer (with `branch`, its
+ * history must contain it).
  */
 export type GitRef =
   | { kind: 'branch'; branch: string }
   | { kind: 'tag'; tag: string }
   | { kind: 'name'; name: string }
   | { kind: 'commit'; commit: string; branch?: string };
+
+/** What `spec.ref` selects: a ref, or the tag of the newest version within a range (`text` is how it was written). */
+export type WantedRef = GitRef | { kind: 'semver'; text: string; range: VersionRange };
 
 const DEFAULT_BRANCH = 'master';
 const FULL_COMMIT = /^[0-9a-f]{40}$/;
@@ -32,7 +36,7 @@ const FORBIDDEN_IN_REF = /[\s~^:?*[\\]|\.\.|@\{|\/\/|\.lock(\/|$)|(^|\/)\.|[./]$
  * @throws SourceError `GitOperationFailed`, stalled, naming the field, for what isn't supported or can't be a ref. A
  * ref that looks like a command line option is refused too, though none is ever put where git would read one.
  */
-export function selectRef(spec: GitRefSpec | undefined): GitRef {
+export function selectRef(spec: GitRefSpec | undefined): WantedRef {
   const { branch, tag, semver, name, commit } = spec ?? {};
   if (isSet(commit)) {
     if (!FULL_COMMIT.test(commit))
@@ -47,8 +51,7 @@ export function selectRef(spec: GitRefSpec | undefined): GitRef {
     return { kind: 'name', name: checked('name', name) };
   }
   if (isSet(tag)) return { kind: 'tag', tag: checked('tag', tag) };
-  if (isSet(semver))
-    throw refused('spec.ref.semver is not supported yet: use spec.ref.tag or spec.ref.branch');
+  if (isSet(semver)) return { kind: 'semver', text: semver, range: rangeOf(semver) };
   return { kind: 'branch', branch: isSet(branch) ? checked('branch', branch) : DEFAULT_BRANCH };
 }
 
@@ -80,6 +83,16 @@ function labelOf(ref: GitRef): string | undefined {
       return ref.name;
     default:
       return ref.branch;
+  }
+}
+
+function rangeOf(text: string): VersionRange {
+  try {
+    return new VersionRange(text);
+  } catch (error) {
+    throw refused(
+      `semver parse error: spec.ref.semver ${JSON.stringify(text)} is not a range: ${messageOf(error)}`,
+    );
   }
 }
 

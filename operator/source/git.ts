@@ -13,7 +13,8 @@ import { gitFailure } from './git-failure.ts';
 import { bringCommit } from './git-fetch.ts';
 import { GitNetwork, type Remote } from './git-network.ts';
 import { GitExit, type GitTool } from './git-process.ts';
-import { fullRefName, type GitRef, revisionOf } from './git-ref.ts';
+import { fullRefName, type GitRef, revisionOf, type WantedRef } from './git-ref.ts';
+import { tagOfRange } from './git-tags.ts';
 import { readTree } from './git-tree.ts';
 import { KeyedLock } from './keyed-lock.ts';
 import { parseRepositoryUrl } from './repository-url.ts';
@@ -25,19 +26,29 @@ export interface GitRequest {
   key: string;
   /** `spec.url`. */
   url: string;
-  ref: GitRef;
+  ref: WantedRef;
   credentials?: GitCredentials | undefined;
   signal: AbortSignal;
   /** For all that the call does, in milliseconds. */
   timeoutMs: number;
 }
 
-/** What a ref means now. `ref` is the full name on the server, empty for a commit alone. */
+/** What a ref means now. */
 export interface ResolvedRevision {
   revision: string;
   commit: string;
-  ref: string;
+  /** What was asked for; for a range, the tag that it stands for now. */
+  ref: GitRef;
+  /** What the ref names on the server, where that isn't the commit itself: an annotated tag. */
+  tagObject?: string;
 }
+
+/** What to bring: the answer of {@link GitFetcher.resolve}, and whom to ask. */
+export type FetchRequest = Omit<GitRequest, 'ref'> &
+  Pick<ResolvedRevision, 'ref' | 'commit'> & {
+    /** An annotated tag that must come with its commit. */
+    tagObject?: string | undefined;
+  };
 
 /** What came into the cache: newer than what was resolved, if somebody pushed in between. */
 export interface FetchedCommit {
@@ -85,12 +96,13 @@ export class GitFetcher {
    */
   async resolve(request: GitRequest): Promise<ResolvedRevision> {
     const { ref } = request;
-    const name = fullRefName(ref);
-    if (ref.kind === 'commit')
-      return { revision: revisionOf(ref, ref.commit), commit: ref.commit, ref: name ?? '' };
+    if (ref.kind === 'commit') return { revision: revisionOf(ref, ref.commit), commit: ref.commit, ref };
     return this.#withDeadline(request, 'list the refs of', async (remote) => {
-      const commit = await this.#lookUp(remote, name ?? '');
-      return { revision: revisionOf(ref, commit), commit, ref: name ?? '' };
+      const refs = await this.#refs(remote, ref);
+      const one = ref.kind === 'semver' ? await this.#newestTag(request, remote, refs, ref) : ref;
+      const { commit, tagObject } = lookUp(refs, fullRefName(one) ?? '', remote);
+      const resolved = { revision: revisionOf(one, commit), commit, ref: one };
+      return tagObject === undefined ? resolved : { ...resolved, tagObject };
     });
   }
 
@@ -98,13 +110,13 @@ export class GitFetcher {
    * Brings the commit that `resolve` named into the cache: nothing is fetched when it is there already, else what is
    * new at depth 1. A cache that git can't work with is replaced by a fresh one, once.
    */
-  async fetch(request: GitRequest & { commit: string }): Promise<FetchedCommit> {
+  async fetch(request: FetchRequest): Promise<FetchedCommit> {
     return this.#withDeadline(request, 'fetch from', (remote) =>
       this.#locks.run(request.key, async () => {
         const cache = this.#cache(request);
-        const { ref, commit: wanted } = request;
+        const { ref, commit: wanted, tagObject } = request;
         const errand = { network: this.#network, remote, cache, ref, logger: this.#logger };
-        const commit = await bringCommit({ ...errand, commit: wanted });
+        const commit = await bringCommit({ ...errand, commit: wanted, tagObject });
         const subject = await cache.subject(commit, remote.deadline);
         await cache.removeSiblings();
         await this.#maintain(cache, remote.deadline);
@@ -139,27 +151,28 @@ export class GitFetcher {
     await this.#locks.run(key, () => rm(directory, { recursive: true, force: true }));
   }
 
-  async #lookUp(remote: Remote, name: string): Promise<string> {
-    const under = (['heads', 'tags'] as const).find((group) => name.startsWith(`refs/${group}/`));
+  /** The refs among which the wanted one is; never none. */
+  async #refs(remote: Remote, ref: WantedRef): Promise<Map<string, string>> {
+    const prefix = ref.kind === 'semver' ? 'refs/tags/' : (fullRefName(ref) ?? '');
+    const under = (['heads', 'tags'] as const).find((group) => prefix.startsWith(`refs/${group}/`));
     const refs = await this.#network.listRefs(remote, under ?? 'everything');
-    const commit = refs.get(`${name}^{}`) ?? refs.get(name);
-    if (commit === undefined) {
-      const all = refs.size > 0 ? refs : await this.#network.listRefs(remote, 'everything');
-      const { href } = remote.address;
-      if (all.size === 0)
-        throw new SourceError(
-          REASON.emptyGitRepository,
-          `git repository '${href}' is empty: push a commit to it`,
-        );
-      throw new SourceError(REASON.gitOperationFailed, `couldn't find remote ref '${name}' in '${href}'`);
-    }
-    if (commit.length !== SHA1_LENGTH)
-      throw new SourceError(
-        REASON.gitOperationFailed,
-        `'${remote.address.href}' is a repository with SHA-256 object ids: only SHA-1 repositories are supported`,
-        { stalled: true },
-      );
-    return commit;
+    if (refs.size > 0) return refs;
+    if ((await this.#network.listRefs(remote, 'everything')).size > 0) return refs;
+    throw new SourceError(
+      REASON.emptyGitRepository,
+      `git repository '${remote.address.href}' is empty: push a commit to it`,
+    );
+  }
+
+  async #newestTag(
+    request: GitRequest,
+    remote: Remote,
+    refs: ReadonlyMap<string, string>,
+    wanted: Extract<WantedRef, { kind: 'semver' }>,
+  ): Promise<GitRef> {
+    const scratch = this.#cache(request).sibling('tags');
+    const tag = await tagOfRange({ ...wanted, refs, remote, scratch, network: this.#network });
+    return { kind: 'tag', tag };
   }
 
   /** The commit is here whatever comes of it, so that a failure is no more than a line in the log. */
@@ -172,7 +185,7 @@ export class GitFetcher {
   }
 
   async #withDeadline<T>(
-    request: GitRequest,
+    request: Omit<GitRequest, 'ref'>,
     what: string,
     work: (remote: Remote) => Promise<T>,
   ): Promise<T> {
@@ -219,4 +232,27 @@ export class GitFetcher {
     if (!KEY.test(key)) throw new TypeError(`not the key of a cache: ${JSON.stringify(key)}`);
     return join(this.#cacheRoot, key);
   }
+}
+
+/** The commit that a full ref name stands for, annotated tags peeled. */
+function lookUp(
+  refs: ReadonlyMap<string, string>,
+  name: string,
+  { address }: Remote,
+): { commit: string; tagObject?: string } {
+  const object = refs.get(name);
+  const peeled = refs.get(`${name}^{}`);
+  const commit = peeled ?? object;
+  if (commit === undefined)
+    throw new SourceError(
+      REASON.gitOperationFailed,
+      `couldn't find remote ref '${name}' in '${address.href}'`,
+    );
+  if (commit.length !== SHA1_LENGTH)
+    throw new SourceError(
+      REASON.gitOperationFailed,
+      `'${address.href}' is a repository with SHA-256 object ids: only SHA-1 repositories are supported`,
+      { stalled: true },
+    );
+  return peeled === undefined || object === undefined ? { commit } : { commit, tagObject: object };
 }

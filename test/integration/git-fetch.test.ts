@@ -101,7 +101,7 @@ describe('fetching a repository', () => {
     await world().sync();
     const before = world().server.requests.length;
     await world().git.fetch({ ...world().request(), commit });
-    await world().git.fetch({ ...world().request({ ref: { kind: 'commit', commit } }), commit });
+    await world().git.fetch({ ...world().request(), ref: { kind: 'commit', commit }, commit });
     assert.equal(world().server.requests.length, before);
   });
 

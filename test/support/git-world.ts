@@ -6,6 +6,7 @@ import { SILENT } from '../../operator/api/logger.ts';
 import type { Artifact } from '../../operator/source/artifact.ts';
 import { ArtifactStore } from '../../operator/source/artifact-store.ts';
 import { type FetchedCommit, GitFetcher, type GitRequest } from '../../operator/source/git.ts';
+import type { GitRef } from '../../operator/source/git-ref.ts';
 import { type GateOptions, GitGate } from './git-gate.ts';
 import { useTemporaryDirectory } from './temporary-directory.ts';
 
@@ -18,7 +19,7 @@ export interface GitWorld {
   git: GitFetcher;
   store: ArtifactStore;
   /** A request about the repository's main branch. */
-  request(o?: Partial<GitRequest>): GitRequest;
+  request(o?: Partial<PlainRequest>): PlainRequest;
   /** Another fetcher, with a cache of its own unless told otherwise. */
   fetcher(o?: Partial<ConstructorParameters<typeof GitFetcher>[0]>): GitFetcher;
   /** Writes, commits and pushes to main; answers with the commit. */
@@ -29,6 +30,9 @@ export interface GitWorld {
   /** The folder of the only cache there is. */
   cacheDirectory: string;
 }
+
+/** About a ref that is no range: good for resolving and for fetching. */
+type PlainRequest = Omit<GitRequest, 'ref'> & { ref: GitRef };
 
 export const KEY = 'gitrepository/team/app';
 
@@ -83,9 +87,8 @@ async function makeWorld(
       return commit;
     },
     async sync(o, by = git) {
-      const wanted = request(o);
-      const { commit } = await by.resolve(wanted);
-      const fetched = await by.fetch({ ...wanted, commit });
+      const wanted: GitRequest = { ...request(), ...o };
+      const fetched = await by.fetch({ ...wanted, ...(await by.resolve(wanted)) });
       const tree = await by.tree({ ...wanted, commit: fetched.commit });
       const owner = { kind: 'GitRepository', namespace: 'team', name: 'app' } as const;
       const artifact = await store.publish({ ...owner, ...fetched, tree, signal: wanted.signal });

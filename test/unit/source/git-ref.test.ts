@@ -26,14 +26,16 @@ describe('spec.ref', () => {
       [{ commit: COMMIT, branch: 'main' }, 'refs/heads/main', `main@sha1:${COMMIT}`],
     ];
     for (const [spec, name, revision] of table) {
-      assert.equal(fullRefName(selectRef(spec)), name);
-      assert.equal(revisionOf(selectRef(spec), COMMIT), revision);
+      const ref = selectRef(spec);
+      assert.ok(ref.kind !== 'semver');
+      assert.equal(fullRefName(ref), name);
+      assert.equal(revisionOf(ref, COMMIT), revision);
     }
   });
 
   it('that cannot be honoured is refused for good, naming the field', () => {
     const table: Array<[GitRefSpec, RegExp]> = [
-      [{ semver: '>=1.0.0' }, /spec\.ref\.semver is not supported yet/],
+      [{ semver: 'latest' }, /semver parse error: spec\.ref\.semver "latest" is not a range/],
       [{ commit: 'abc123' }, /spec\.ref\.commit .*40 hex/],
       [{ name: 'main' }, /spec\.ref\.name .*refs\/heads\/main/],
       [{ tag: '--upload-pack=touch /tmp/x' }, /spec\.ref\.tag .*command line option/],
