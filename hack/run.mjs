@@ -27,9 +27,12 @@ import { ensureTools } from './tools.mjs';
  * @property {(given: string[]) => Step[]} steps all are run, whatever the ones before said
  */
 
+// `biome ci` colours every character, into a file too.
+const colors = process.stdout.isTTY === true ? [] : ['--colors=off'];
+
 const checks = [
   { name: 'types', command: ['tsc', '--noEmit'] },
-  { name: 'lint', command: ['biome', 'ci', '--error-on-warnings'] },
+  { name: 'lint', command: ['biome', 'ci', '--error-on-warnings', ...colors] },
   { name: 'generated files', command: ['hack/generate.ts', '--check'] },
 ];
 

@@ -151,7 +151,8 @@ describe('the npm entrance', () => {
 
   it('has an npm script for each command, and no script that goes around it', async () => {
     const { scripts } = JSON.parse(readFileSync(new URL('../../../package.json', import.meta.url), 'utf8'));
-    for (const [name, command] of Object.entries(scripts)) assert.equal(command, `exec node hack/run.mjs ${name}`);
+    for (const [name, command] of Object.entries(scripts))
+      assert.equal(command, `exec node hack/run.mjs ${name}`);
     const { errors } = await run([], process.env);
     const commands = /run\.mjs (\S+)/.exec(errors)?.[1]?.split('|') ?? [];
     assert.deepEqual(Object.keys(scripts).sort(), commands.sort());
