@@ -20,7 +20,7 @@ import type { SecretWatch } from './secret-watch.ts';
 
 /** What unsealing works with. */
 export interface SealedSecretDependencies {
-  client: KubeClient;
+  client: Pick<KubeClient, 'get' | 'create' | 'replace'>;
   keys: Pick<KeyRing, 'keys'>;
   templates: TemplateRenderer;
   openers: OpenerMemory;
