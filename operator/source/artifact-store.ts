@@ -5,7 +5,7 @@ import { createWriteStream } from 'node:fs';
 import { mkdir, readdir, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { REASON } from '../api/conditions.ts';
-import { writeArchive } from './archive.ts';
+import { type FormerArchive, FormerArchiveLost, type WrittenArchive, writeArchive } from './archive.ts';
 import {
   type Artifact,
   type ArtifactOwner,
@@ -51,6 +51,8 @@ export class ArtifactStore {
   readonly #limits: ArtifactLimits;
   readonly #now: () => number;
   readonly #locks = new KeyedLock();
+  /** What the last archive of each object was made of: forgotten with the process. */
+  readonly #newest = new Map<string, FormerArchive>();
 
   constructor(o: {
     root: string;
@@ -141,33 +143,45 @@ export class ArtifactStore {
   /** Removes everything of an object that is gone. */
   async removeAll(owner: ArtifactOwner): Promise<void> {
     const directory = artifactDirectory(owner);
+    this.#newest.delete(directory);
     await this.#locks.run(directory, () => rm(join(this.root, directory), { recursive: true, force: true }));
   }
 
-  async #write(
-    path: string,
-    entries: readonly TreeEntry[],
-    o: Publication,
-  ): Promise<{ digest: string; sizeBytes: number }> {
+  async #write(path: string, entries: readonly TreeEntry[], o: Publication): Promise<WrittenArchive> {
     const directory = join(this.root, artifactDirectory(o));
     const temporary = join(directory, `${TEMPORARY_PREFIX}${randomUUID()}`);
     try {
       await mkdir(directory, { recursive: true, mode: 0o755 });
       await removeUnfinished(directory);
-      const to = createWriteStream(temporary, { flags: 'wx', mode: 0o644, flush: true });
-      const written = await writeArchive({
-        tree: o.tree,
-        entries,
-        to,
-        digestAlgorithm: this.#digestAlgorithm,
-        signal: o.signal,
-      });
-      await rename(temporary, join(this.root, path));
+      const written = await this.#archive(temporary, entries, o);
+      const file = join(this.root, path);
+      await rename(temporary, file);
+      this.#newest.set(artifactDirectory(o), { file, members: written.members });
       return written;
     } catch (error) {
       await rm(temporary, { force: true });
       o.signal.throwIfAborted();
       throw error instanceof SourceError ? error : storageError('write', path, error);
+    }
+  }
+
+  /** Takes over what hasn't changed since the artifact before, if that one still is what it was. */
+  async #archive(
+    temporary: string,
+    entries: readonly TreeEntry[],
+    { tree, signal, ...owner }: Publication,
+  ): Promise<WrittenArchive> {
+    const directory = artifactDirectory(owner);
+    const write = (former: FormerArchive | undefined): Promise<WrittenArchive> => {
+      const to = createWriteStream(temporary, { mode: 0o644, flush: true });
+      return writeArchive({ tree, entries, to, digestAlgorithm: this.#digestAlgorithm, former, signal });
+    };
+    try {
+      return await write(this.#newest.get(directory));
+    } catch (error) {
+      if (!(error instanceof FormerArchiveLost)) throw error;
+      this.#newest.delete(directory);
+      return write(undefined);
     }
   }
 

@@ -29,6 +29,6 @@ export interface FileContent {
 }
 
 /** True for what has bytes of its own in an artifact. */
-export function isFile(entry: TreeEntry): boolean {
+export function isFile(entry: Pick<TreeEntry, 'kind'>): boolean {
   return entry.kind === 'file' || entry.kind === 'executable';
 }
