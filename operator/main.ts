@@ -47,7 +47,15 @@ async function run({ options, ignored }: Extract<CommandLine, { action: 'run' }>
   process.on('unhandledRejection', (reason) => fatal(`unhandled rejection: ${describe(reason)}`));
   process.on('uncaughtException', (error) => fatal(`uncaught exception: ${describe(error)}`));
 
-  const operator = new SignetOperator({ options, logger, path: process.env.PATH ?? '' });
+  const operator = new SignetOperator({
+    ...{ options, logger, version: version() },
+    path: process.env.PATH ?? '',
+  });
+  // As with the sealed-secrets controller. Without a handler, Node would open its debugger on this signal.
+  process.on('SIGUSR1', () => {
+    logger.info('SIGUSR1 received, making a new sealing key');
+    operator.newSealingKey();
+  });
   let stopping = false;
   const stop = (signal: NodeJS.Signals): void => {
     if (stopping) process.exit(1);

@@ -30,6 +30,7 @@ export interface SignetOperatorOptions {
   options: Options;
   logger: Logger;
   path: string;
+  version?: string;
 }
 
 const CRD_FIELD_MANAGER = 'signet';
@@ -48,6 +49,7 @@ export class SignetOperator extends framework.default {
   readonly #stopping = new AbortController();
   readonly #followed = new Map<string, ResourceType>();
   readonly #followers: Follower[] = [];
+  #newSealingKey: () => void = () => {};
   #stopped: Promise<void> | undefined;
 
   constructor(o: SignetOperatorOptions) {
@@ -74,9 +76,15 @@ export class SignetOperator extends framework.default {
     return this.#stopped;
   }
 
+  /** Makes a new sealing key now; nothing, where SealedSecrets aren't looked after or before the start. */
+  newSealingKey(): void {
+    this.#newSealingKey();
+  }
+
   /** Puts the parts together; the framework's own `start` would call it too. */
   protected override async init(): Promise<void> {
-    addParts(this.#manager, { ...this.#o, platform: this.platform });
+    const controls = addParts(this.#manager, { ...this.#o, platform: this.platform });
+    this.#newSealingKey = controls.newSealingKey ?? (() => {});
   }
 
   async #stop(): Promise<void> {
@@ -130,7 +138,8 @@ export class SignetOperator extends framework.default {
     onEvent: (event: ResourceEvent) => Promise<void>,
     namespace?: string,
   ): Promise<void> {
-    const type: ResourceType = { group, version, plural, kind: '', namespaced: true };
+    const { signal } = this.#stopping;
+    const type = await this.platform.discovery.resolvePlural({ group, version, plural }, { signal });
     const id = `${plural}.${group === '' ? version : `${group}/${version}`}`;
     this.#followed.set(id, type);
     const follower = new Follower({
@@ -149,7 +158,7 @@ export class SignetOperator extends framework.default {
       },
     });
     this.#followers.push(follower);
-    await follower.start(this.#stopping.signal);
+    await follower.start(signal);
   }
 
   /** Replaces the status of an object as read; null when it is gone. Throws what the API server refuses. */
@@ -225,7 +234,7 @@ export class SignetOperator extends framework.default {
   #typeOf(meta: ResourceMeta): ResourceType {
     const type = this.#followed.get(meta.id);
     if (type === undefined) throw new Error(`${meta.id} is not watched: call watchResource first`);
-    return { ...type, kind: meta.kind, namespaced: meta.namespace !== undefined };
+    return type;
   }
 }
 

@@ -6,11 +6,11 @@ import type { Manager } from '../runtime/manager.ts';
 import { ArtifactStore } from '../source/artifact-store.ts';
 import { addKustomizeParts } from './kustomize-parts.ts';
 import { type Composition, derivedAddress, part } from './platform.ts';
-import { addSealingParts } from './sealing-parts.ts';
+import { addSealingParts, type SealingControls } from './sealing-parts.ts';
 import { addSourceParts } from './source-parts.ts';
 
 /** Adds the parts to a manager that hasn't started. Throws when an option names what isn't there. */
-export function addParts(manager: Manager, composition: Composition): void {
+export function addParts(manager: Manager, composition: Composition): Partial<SealingControls> {
   const { options, platform } = composition;
   const { controllers } = options;
   manager.add(part('api client', { stop: () => platform.client.close() }));
@@ -34,5 +34,5 @@ export function addParts(manager: Manager, composition: Composition): void {
   });
   if (controllers.has('source')) addSourceParts(manager, composition, store);
   if (controllers.has('kustomize')) addKustomizeParts(manager, composition, store);
-  if (controllers.has('sealed-secrets')) addSealingParts(manager, composition);
+  return controllers.has('sealed-secrets') ? addSealingParts(manager, composition) : {};
 }

@@ -28,6 +28,8 @@ export interface Composition {
   options: Options;
   logger: Logger;
   path: string;
+  /** Signet's own, for metrics. */
+  version?: string | undefined;
   platform: Platform;
 }
 

@@ -52,6 +52,8 @@ export interface ControllerOptions<Spec, Status extends object> {
   eventAnnotations?: (object: CustomResource<Spec, Status>) => Record<string, string>;
   /** Watch this namespace only. */
   namespace?: string | undefined;
+  /** Hears of each status write that failed, conflicts and objects that are gone apart. */
+  onStatusFailed?: ((object: CustomResource<Spec, Status>) => void) | undefined;
   /** Watch only objects with these labels. */
   labelSelector?: string | undefined;
   indexes?: Indexes<Spec, Status>;

@@ -3,11 +3,15 @@
 import type { CustomResource } from '../api/objects.ts';
 import type { ResourceType } from '../api/resources.ts';
 import type { KubeClient } from '../kube/client.ts';
+import { isConflict, isNotFound } from '../kube/errors.ts';
 import { patchStatus, putStatus, statusDifference } from '../kube/status.ts';
 import type { StatusPort } from './pass.ts';
 
-/** `merge-patch`: the difference, as Flux's kinds; `put`: the whole, as SealedSecret (its RBAC has no patch). */
-export type StatusWrite = 'merge-patch' | 'put';
+/**
+ * `merge-patch`: the difference, as Flux's kinds; `put`: the whole, as SealedSecret (its RBAC has no patch);
+ * `none`: status isn't written.
+ */
+export type StatusWrite = 'merge-patch' | 'put' | 'none';
 
 /**
  * The limit of one status write. It isn't bound to the pass's signal: what a pass found out before its timeout
@@ -22,6 +26,8 @@ export function statusPort<Spec, Status extends object>(o: {
   fieldManager: string;
   statusWrite: StatusWrite;
   onWritten: (object: CustomResource<Spec, Status>) => void;
+  /** Hears of each write that failed, conflicts and objects that are gone apart. */
+  onStatusFailed?: ((object: CustomResource<Spec, Status>) => void) | undefined;
 }): StatusPort<Spec, Status> {
   const { client, type, fieldManager } = o;
   const seen = (object: unknown): CustomResource<Spec, Status> | undefined => {
@@ -30,24 +36,33 @@ export function statusPort<Spec, Status extends object>(o: {
     o.onWritten(answered);
     return answered;
   };
+  const save: StatusPort<Spec, Status>['save'] = async (object, status) => {
+    if (o.statusWrite === 'none') return undefined;
+    const signal = AbortSignal.timeout(WRITE_LIMIT_MS);
+    if (o.statusWrite === 'merge-patch') {
+      return seen(await patchStatus<Status>(client, { type, object, status, fieldManager, signal }));
+    }
+    // Spares the read that a PUT begins with.
+    if (statusDifference(object.status ?? {}, status) === undefined) return undefined;
+    return seen(
+      await putStatus<Status>(client, {
+        type,
+        name: nameOf(object),
+        // Another object under the same name: this status isn't about it.
+        mutate: (current) => (current.metadata.uid === object.metadata.uid ? status : undefined),
+        fieldManager,
+        signal,
+      }),
+    );
+  };
   return {
     save: async (object, status) => {
-      const signal = AbortSignal.timeout(WRITE_LIMIT_MS);
-      if (o.statusWrite === 'merge-patch') {
-        return seen(await patchStatus<Status>(client, { type, object, status, fieldManager, signal }));
+      try {
+        return await save(object, status);
+      } catch (error) {
+        if (!isConflict(error) && !isNotFound(error)) o.onStatusFailed?.(object);
+        throw error;
       }
-      // Spares the read that a PUT begins with.
-      if (statusDifference(object.status ?? {}, status) === undefined) return undefined;
-      return seen(
-        await putStatus<Status>(client, {
-          type,
-          name: nameOf(object),
-          // Another object under the same name: this status isn't about it.
-          mutate: (current) => (current.metadata.uid === object.metadata.uid ? status : undefined),
-          fieldManager,
-          signal,
-        }),
-      );
     },
     read: async (object) => {
       const signal = AbortSignal.timeout(WRITE_LIMIT_MS);

@@ -3,44 +3,64 @@
  * so no answer says more than whether an object can be decrypted, and no template is ever rendered here.
  */
 
-import Fastify, { type FastifyInstance, type FastifyReply } from 'fastify';
+import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
 import type { Logger } from '../api/logger.ts';
-import type { JsonObject } from '../api/objects.ts';
-import { apiVersionOf, SEALED_SECRET } from '../api/resources.ts';
+import { type Claim, canOpen, type Opening, readClaim, reseal } from './claim.ts';
 import type { KeyRing } from './key-ring.ts';
-import type { ScopedMeta } from './scope.ts';
-import { canUnseal } from './unseal.ts';
+import { RateLimit } from './rate-limit.ts';
 
 /** The API server's own limit on a request. */
 const MAX_BODY_BYTES = 3 * 1024 * 1024;
-/** Parsing YAML blocks the event loop for about a millisecond a kilobyte; `kubeseal` always sends JSON. */
-const MAX_YAML_BYTES = 128 * 1024;
-const MAX_YAML_ALIASES = 100;
 /** More at once are told to come back, so that verifying never crowds out reconciling. */
-const MAX_VERIFICATIONS = 2;
+const MAX_OPENING = 2;
 const RETRY_AFTER_SECONDS = 1;
-const REQUEST_TIMEOUT_MS = 120_000;
+const DEFAULT_TIMEOUT_MS = 120_000;
+const DEFAULT_RATE = { perSecond: 2, burst: 2 };
 
-/** What the face shows: the keys in force. */
+/** What the face shows and to how many. */
 export interface SealingFaceOptions {
+  /** The keys in force. */
   keys: Pick<KeyRing, 'keys' | 'newest'>;
   logger: Logger;
+  /** Of verify and rotate, for each path and client. */
+  rate?: { perSecond: number; burst: number };
+  readTimeoutMs?: number;
+  writeTimeoutMs?: number;
+  acceptDeprecatedV1Data?: boolean;
+  /** What `/readyz` says; without: always ready. */
+  ready?: () => boolean;
+  /** Hears of every request that was answered. `path` is one of the routes. */
+  observe?: (request: { path: string; method: string; status: number; durationMs: number }) => void;
 }
 
 /**
  * The routes, without a port (`inject` tests them):
  *
  *   GET, HEAD /v1/cert.pem   200 the newest certificate, `application/x-pem-file`; 500 when there is no key
- *   POST /v1/verify          200 decryptable, 409 not; 500 not one SealedSecret; 413 too large;
- *                            415 compressed; 429 with Retry-After when busy. Never a body
- *   POST /v1/rotate          501
- *   GET, HEAD /healthz       200 `ok`
+ *   POST /v1/verify          200 decryptable, 409 not; 500 not one SealedSecret; no body
+ *   POST /v1/rotate          200 the object sealed with the newest key, as JSON; 500 anything else, no body
+ *   GET, HEAD /healthz       200 `ok` as soon as it listens
+ *   GET, HEAD /readyz        200 `ok`, 503 `not ready`
+ *
+ * Verify and rotate also answer 413 too large, 415 compressed, 429 with Retry-After when there are too many,
+ * 503 when the write timeout is over. The rate counts for each path and client. The client is the nearest peer and
+ * the last address in `X-Forwarded-For`, the one that this peer wrote: who comes through the API server can't
+ * choose it. Who reaches the port directly can; how much is decrypted at once is bounded for all together.
  */
 export function sealingFace(options: SealingFaceOptions): FastifyInstance {
-  const app = Fastify({ bodyLimit: MAX_BODY_BYTES, requestTimeout: REQUEST_TIMEOUT_MS });
+  const app = Fastify({
+    bodyLimit: MAX_BODY_BYTES,
+    requestTimeout: options.readTimeoutMs ?? DEFAULT_TIMEOUT_MS,
+  });
   // kubeseal's bodies come without a Content-Type; what other clients write there, well-formed or not, counts no more.
   app.addHook('onRequest', async (request) => {
     delete request.raw.headers['content-type'];
+  });
+  app.addHook('onResponse', async (request, reply) => {
+    const path = request.routeOptions.url;
+    if (path === undefined) return;
+    const { statusCode: status, elapsedTime: durationMs } = reply;
+    options.observe?.({ path, method: request.method.toLowerCase(), status, durationMs });
   });
   app.removeAllContentTypeParsers();
   app.addContentTypeParser('*', { parseAs: 'buffer' }, (_request, body, done) => done(null, body));
@@ -51,14 +71,23 @@ export function sealingFace(options: SealingFaceOptions): FastifyInstance {
     return reply.code(status).send();
   });
 
-  app.get('/healthz', (_request, reply) => reply.type('text/plain; charset=utf-8').send('ok\n'));
+  app.get('/healthz', (_request, reply) => plain(reply, 200, 'ok\n'));
+  app.get('/readyz', (_request, reply) =>
+    (options.ready?.() ?? true) ? plain(reply, 200, 'ok\n') : plain(reply, 503, 'not ready\n'),
+  );
   app.get('/v1/cert.pem', (_request, reply) => {
     const certificate = options.keys.newest()?.certificate;
-    if (certificate === undefined) return reply.code(500).type('text/plain').send('cannot get certificate\n');
+    if (certificate === undefined) return plain(reply, 500, 'cannot get certificate\n');
     return reply.type('application/x-pem-file').send(certificate.pem);
   });
-  app.post('/v1/verify', verifyHandler(options));
-  app.post('/v1/rotate', (_request, reply) => reply.code(501).send());
+  const onRequest = rateLimited(new RateLimit(options.rate ?? DEFAULT_RATE));
+  const open = openingHandler(options);
+  app.post('/v1/verify', { onRequest }, open(verify));
+  app.post(
+    '/v1/rotate',
+    { onRequest },
+    open((claim, opening, reply) => rotate(claim, opening, reply, options.keys)),
+  );
   return app;
 }
 
@@ -94,90 +123,83 @@ export class SealingServer {
   }
 }
 
-type VerifyHandler = (
-  request: { body: unknown; headers: Record<string, unknown> },
-  reply: FastifyReply,
-) => Promise<FastifyReply>;
+function plain(reply: FastifyReply, status: number, text: string): FastifyReply {
+  return reply.code(status).type('text/plain; charset=utf-8').send(text);
+}
 
-function verifyHandler({ keys }: SealingFaceOptions): VerifyHandler {
-  let underWay = 0;
+/** Refuses before the body is read. */
+function rateLimited(limit: RateLimit): (request: FastifyRequest, reply: FastifyReply) => Promise<unknown> {
   return async (request, reply) => {
+    const forwarded = [request.headers['x-forwarded-for'] ?? ''].flat().join(',');
+    const client = forwarded
+      .slice(forwarded.lastIndexOf(',') + 1)
+      .trim()
+      .toLowerCase();
+    const key = JSON.stringify([request.routeOptions.url, request.ip, client]);
+    const answer = limit.take(key, performance.now());
+    reply.headers({
+      'X-RateLimit-Limit': answer.limit,
+      'X-RateLimit-Remaining': answer.remaining,
+      'X-RateLimit-Reset': answer.resetSeconds,
+    });
+    if (answer.allowed) return undefined;
+    return plain(reply.header('Retry-After', answer.retryAfterSeconds), 429, 'limit exceeded\n');
+  };
+}
+
+type Answer = (claim: Claim, opening: Opening, reply: FastifyReply) => Promise<FastifyReply>;
+
+async function verify(claim: Claim, opening: Opening, reply: FastifyReply): Promise<FastifyReply> {
+  return reply.code((await canOpen(claim, opening)) ? 200 : 409).send();
+}
+
+async function rotate(
+  claim: Claim,
+  opening: Opening,
+  reply: FastifyReply,
+  keys: Pick<KeyRing, 'newest'>,
+): Promise<FastifyReply> {
+  const newest = keys.newest();
+  const resealed =
+    newest === undefined ? undefined : await reseal(claim, newest.certificate.publicKey, opening);
+  if (resealed === undefined) return reply.code(500).send();
+  return reply.type('application/json').send(JSON.stringify(resealed));
+}
+
+/** What verify and rotate have in common: they open a claim, a few at once, while the client is there. */
+function openingHandler(
+  options: SealingFaceOptions,
+): (answer: Answer) => (request: FastifyRequest, reply: FastifyReply) => Promise<FastifyReply> {
+  const { keys, acceptDeprecatedV1Data = true, writeTimeoutMs = DEFAULT_TIMEOUT_MS } = options;
+  let underWay = 0;
+  return (answer) => async (request, reply) => {
     if ((request.headers['content-encoding'] ?? 'identity') !== 'identity') return reply.code(415).send();
-    if (underWay >= MAX_VERIFICATIONS) {
-      return reply.code(429).header('Retry-After', String(RETRY_AFTER_SECONDS)).send();
-    }
+    if (underWay >= MAX_OPENING) return reply.code(429).header('Retry-After', RETRY_AFTER_SECONDS).send();
     underWay++;
     const gone = new AbortController();
     reply.raw.once('close', () => gone.abort());
+    const late = AbortSignal.timeout(writeTimeoutMs);
     try {
-      const claim = await readSealedSecret(request.body);
+      const claim = await readClaim(request.body);
       if (claim === undefined) return reply.code(500).send();
-      if (claim === 'undecryptable') return reply.code(409).send();
-      const isDecryptable = await canUnseal({
-        ...claim,
-        keys: keys.keys().map((key) => key.privateKey),
-        signal: gone.signal,
-      });
-      return reply.code(isDecryptable ? 200 : 409).send();
+      const openingKeys = keys.keys().map((key) => key.privateKey);
+      const signal = AbortSignal.any([gone.signal, late]);
+      return await answer(claim, { keys: openingKeys, acceptDeprecatedV1Data, signal }, reply);
     } catch (error) {
-      if (gone.signal.aborted) return reply;
-      throw error;
+      return brokenOff(error, reply, { gone: gone.signal, late });
     } finally {
       underWay--;
     }
   };
 }
 
-/**
- * Reads one SealedSecret, JSON or YAML, sent by anyone. `undefined` when it isn't one. As with upstream, items
- * that aren't a map count as none.
- */
-async function readSealedSecret(
-  body: unknown,
-): Promise<{ metadata: ScopedMeta; encryptedData: JsonObject } | 'undecryptable' | undefined> {
-  const object = Buffer.isBuffer(body) ? await parseObject(body) : undefined;
-  if (object?.kind !== SEALED_SECRET.kind || object.apiVersion !== apiVersionOf(SEALED_SECRET))
-    return undefined;
-  const metadata = asObject(object.metadata);
-  const spec = asObject(object.spec);
-  // The deprecated form isn't unsealed, so it doesn't verify.
-  if ((spec.data ?? null) !== null) return 'undecryptable';
-  return {
-    metadata: {
-      name: asText(metadata.name),
-      namespace: asText(metadata.namespace),
-      annotations: asObject(metadata.annotations) as Record<string, string>,
-    },
-    encryptedData: asObject(spec.encryptedData),
-  };
-}
-
-async function parseObject(body: Buffer): Promise<JsonObject | undefined> {
-  const text = body.toString();
-  try {
-    return asObject(JSON.parse(text));
-  } catch {
-    return body.length > MAX_YAML_BYTES ? undefined : await parseYaml(text);
-  }
-}
-
-/** Loaded when needed: `kubeseal` never sends YAML. Several documents, and anything unreadable, are `undefined`. */
-async function parseYaml(text: string): Promise<JsonObject | undefined> {
-  const { parseDocument } = await import('yaml');
-  try {
-    const document = parseDocument(text, { version: '1.1', uniqueKeys: false });
-    return document.errors.length > 0
-      ? undefined
-      : asObject(document.toJS({ maxAliasCount: MAX_YAML_ALIASES }));
-  } catch {
-    return undefined;
-  }
-}
-
-function asObject(value: unknown): JsonObject {
-  return typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as JsonObject) : {};
-}
-
-function asText(value: unknown): string {
-  return typeof value === 'string' ? value : '';
+/** Nothing to somebody who has gone, 503 when time is up; anything else is thrown on. */
+function brokenOff(
+  error: unknown,
+  reply: FastifyReply,
+  signals: { gone: AbortSignal; late: AbortSignal },
+): FastifyReply {
+  if (signals.gone.aborted) return reply;
+  if (signals.late.aborted) return reply.code(503).send();
+  throw error;
 }

@@ -1,56 +1,28 @@
 /** The sealing keys that are in force: loaded from Secrets, watched, and the first one made when there is none. */
 
-import { generateKeyPair } from 'node:crypto';
-import { promisify } from 'node:util';
-import type { Logger } from '../api/logger.ts';
-import { SEALED_SECRETS_FIELD_MANAGER, SEALING_KEY_ACTIVE, SEALING_KEY_LABEL } from '../api/names.ts';
-import type { KubeObject, StoredObject } from '../api/objects.ts';
-import { type ResourceType, SECRET } from '../api/resources.ts';
-import type { KubeClient } from '../kube/client.ts';
-import { isAlreadyExists, isForbidden } from '../kube/errors.ts';
+import { SEALING_KEY_ACTIVE, SEALING_KEY_LABEL } from '../api/names.ts';
+import { SECRET } from '../api/resources.ts';
 import type { Informer, Informers } from '../kube/informers.ts';
-import { createCertificate } from './certificate.ts';
+import { type KeyMakerOptions, makeKey } from './key-maker.ts';
 import {
   byCertificateNotBefore,
-  firstKeyName,
-  keySecret,
+  type KeyOrder,
   type ReadKey,
   readKeySecret,
   type SealingKey,
 } from './key-secret.ts';
 import { PrivateKeyLanes } from './private-key.ts';
 
-const NAMESPACE: ResourceType = {
-  group: '',
-  version: 'v1',
-  kind: 'Namespace',
-  plural: 'namespaces',
-  namespaced: false,
-};
-const SELF_SUBJECT_REVIEWS = '/apis/authentication.k8s.io/v1/selfsubjectreviews';
-const PUBLIC_EXPONENT = 65_537;
-/** Taken names (keys set aside by hand) that are stepped over before giving up. */
-const MAX_FIRST_KEY_NAMES = 100;
 /** How long a key that the API server has may take to arrive by watch before the cluster is asked again. */
 const ARRIVAL_PATIENCE_MS = 5_000;
-const generateKeyPairAsync = promisify(generateKeyPair);
 
-/** Where the keys live and what new ones look like. */
-export interface KeyRingOptions {
-  client: Pick<KubeClient, 'get' | 'create' | 'request'>;
+/** Where the keys live, which is the newest, and what new ones look like. */
+export interface KeyRingOptions extends KeyMakerOptions {
   informers: Pick<Informers, 'acquire'>;
-  /** The controller's namespace. */
-  namespace: string;
-  /** `--key-prefix`: starts the names of new keys, and is the whole name of the legacy, unlabelled key Secret. */
-  keyPrefix: string;
-  /** `--key-size`, in bits. */
-  keySize: number;
-  /** `--key-ttl`: how long a new certificate is valid. */
-  keyTtlMs: number;
-  /** `--my-cn`; may be empty. */
-  commonName: string;
-  logger: Logger;
-  now?: () => Date;
+  /** Which key is the newest; without: the one whose certificate starts last. */
+  order?: KeyOrder;
+  /** `false`: never make a first key, wait for one. */
+  createFirstKey?: boolean;
 }
 
 /**
@@ -77,7 +49,7 @@ export class KeyRing {
     return this.#keys;
   }
 
-  /** The key to seal with: of those with a certificate, the one whose validity starts last. */
+  /** The key to seal with: the newest of those with a certificate. */
   newest(): (SealingKey & Required<Pick<SealingKey, 'certificate'>>) | undefined {
     const key = this.#keys[0];
     return key?.certificate === undefined ? undefined : { ...key, certificate: key.certificate };
@@ -91,19 +63,32 @@ export class KeyRing {
 
   /**
    * Loads the keys, makes the first one if none can seal, and goes on watching until {@link stop}. Resolves
-   * when there is a key to seal with; rejects when the API server refuses the first one or `signal` aborts.
+   * when there is a key to seal with or none may be made; rejects when the API server refuses the first one
+   * or `signal` aborts.
    */
   async start(signal: AbortSignal): Promise<void> {
-    const { namespace, keyPrefix } = this.#options;
+    const { namespace, keyPrefix, createFirstKey, logger } = this.#options;
     this.#watch('active', { labelSelector: `${SEALING_KEY_LABEL}=${SEALING_KEY_ACTIVE}`, namespace });
     this.#watch('legacy', { fieldSelector: `metadata.name=${keyPrefix}`, namespace });
     await Promise.all(this.#informers.map((informer) => informer.synced(signal)));
     this.#refresh();
-    for (const key of this.#keys) this.#options.logger.info('sealing key loaded', describe(key));
-    while (this.newest() === undefined) {
-      await this.#ensureFirstKey(signal);
-      await this.#changeWithin(ARRIVAL_PATIENCE_MS, signal);
+    for (const key of this.#keys) logger.info('sealing key loaded', describe(key));
+    if (createFirstKey !== false) {
+      while (this.newest() === undefined) await this.makeNext(signal);
+    } else if (this.newest() === undefined) {
+      logger.warn('there is no sealing key and none may be made: waiting for one', { namespace });
     }
+  }
+
+  /**
+   * Makes the successor of the newest key, or the first one, unless another replica just did. Resolves when it
+   * has arrived here (or should have); rejects when the API server refuses it or `signal` aborts.
+   */
+  async makeNext(signal: AbortSignal): Promise<void> {
+    const predecessor = this.newest()?.fingerprint;
+    const known = new Set(this.#keys.map(({ secretName }) => secretName));
+    await makeKey({ ...this.#options, lanes: this.#lanes }, { predecessor, known }, signal);
+    await this.#newestOtherThan(predecessor, signal);
   }
 
   /** Stops watching. The keys stay usable for work that is under way. */
@@ -148,13 +133,24 @@ export class KeyRing {
       informer.store.list().flatMap(({ key }) => key ?? []),
     );
     const byFingerprint = new Map<string, SealingKey>();
-    for (const key of found.sort(byCertificateNotBefore)) {
+    for (const key of found.sort(this.#options.order ?? byCertificateNotBefore)) {
       if (!byFingerprint.has(key.fingerprint)) byFingerprint.set(key.fingerprint, key);
     }
     const previous = this.#keys;
     this.#keys = Array.from(byFingerprint.values());
     if (identity(previous) === identity(this.#keys)) return;
+    this.#tellServed(previous[0]);
     for (const handler of this.#handlers) this.#notify(handler);
+  }
+
+  /** Who brings a certificate along wants to know whether it is the one that is handed out (and why not). */
+  #tellServed(previous: SealingKey | undefined): void {
+    const newest = this.newest();
+    const { logger } = this.#options;
+    if (newest === undefined) logger.warn('no sealing key is left to seal with');
+    else if (newest.fingerprint !== previous?.fingerprint) {
+      logger.info('certificate served', describe(newest));
+    }
   }
 
   #notify(handler: () => void): void {
@@ -165,14 +161,17 @@ export class KeyRing {
     }
   }
 
-  /** Resolves when the keys changed or the time is over; rejects when `signal` aborts. */
-  async #changeWithin(durationMs: number, signal: AbortSignal): Promise<void> {
+  /** Resolves when another key is the newest, or patience is at its end; rejects when `signal` aborts. */
+  async #newestOtherThan(fingerprint: string | undefined, signal: AbortSignal): Promise<void> {
     signal.throwIfAborted();
-    if (this.newest() !== undefined) return;
+    const arrived = () => this.newest()?.fingerprint !== fingerprint;
+    if (arrived()) return;
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     const aborted = () => reject(signal.reason);
-    const timer = setTimeout(resolve, durationMs);
-    const unsubscribe = this.onChange(resolve);
+    const timer = setTimeout(resolve, ARRIVAL_PATIENCE_MS);
+    const unsubscribe = this.onChange(() => {
+      if (arrived()) resolve();
+    });
     signal.addEventListener('abort', aborted, { once: true });
     try {
       await promise;
@@ -181,83 +180,6 @@ export class KeyRing {
       unsubscribe();
       signal.removeEventListener('abort', aborted);
     }
-  }
-
-  /**
-   * Creates the first key under the name that every replica arrives at, or finds that another replica was
-   * first. Names taken by Secrets that are no usable, active keys (set aside as compromised) are stepped over.
-   */
-  async #ensureFirstKey(signal: AbortSignal): Promise<void> {
-    const { namespace, keyPrefix } = this.#options;
-    const seed = await this.#nameSeed(signal);
-    for (let attempt = 0; attempt < MAX_FIRST_KEY_NAMES; attempt++) {
-      const name = firstKeyName({ prefix: keyPrefix, seed, attempt });
-      if (await this.#claim(name, signal)) return;
-    }
-    throw new Error(
-      `no name is free for the first sealing key in namespace ${namespace}: remove unused Secrets that start with ${keyPrefix}`,
-    );
-  }
-
-  /** Whether there is now a usable, active key under this name: a new one of ours, or the one that was first. */
-  async #claim(name: string, signal: AbortSignal): Promise<boolean> {
-    const { client, namespace, logger } = this.#options;
-    const taken = await client.get(SECRET, { namespace, name }, { signal });
-    if (taken !== undefined) return this.#isUsable(taken);
-    try {
-      await client.create<StoredObject>(SECRET, await this.#newKeySecret(name), {
-        signal,
-        fieldManager: SEALED_SECRETS_FIELD_MANAGER,
-      });
-      logger.info('sealing key created', { namespace, name });
-      return true;
-    } catch (error) {
-      if (!isAlreadyExists(error)) throw error;
-    }
-    const first = await client.get(SECRET, { namespace, name }, { signal });
-    return first !== undefined && this.#isUsable(first);
-  }
-
-  #isUsable(secret: StoredObject): boolean {
-    const isActive = secret.metadata.labels?.[SEALING_KEY_LABEL] === SEALING_KEY_ACTIVE;
-    return isActive && readKeySecret(secret, this.#lanes).key?.certificate !== undefined;
-  }
-
-  async #newKeySecret(name: string): Promise<KubeObject> {
-    const { namespace, keySize, keyTtlMs, commonName, now = () => new Date() } = this.#options;
-    const { privateKey } = await generateKeyPairAsync('rsa', {
-      modulusLength: keySize,
-      publicExponent: PUBLIC_EXPONENT,
-    });
-    const certificatePem = await createCertificate({
-      privateKey,
-      commonName,
-      validForMs: keyTtlMs,
-      now: now(),
-    });
-    return keySecret({ namespace, name, privateKey, certificatePem });
-  }
-
-  /**
-   * Something that all replicas in this cluster know and other clusters don't, so that a backup restored into
-   * a new cluster never meets a new key of the same name: the namespace's uid or, where it may not be read
-   * (the chart's rights), the uid of the account that we run as.
-   */
-  async #nameSeed(signal: AbortSignal): Promise<string> {
-    const { client, namespace } = this.#options;
-    try {
-      const found = await client.get(NAMESPACE, { name: namespace }, { signal });
-      return found?.metadata.uid ?? '';
-    } catch (error) {
-      if (!isForbidden(error)) throw error;
-    }
-    const review = await client.request<{ status?: { userInfo?: { uid?: string } } }>({
-      method: 'POST',
-      path: SELF_SUBJECT_REVIEWS,
-      body: { apiVersion: 'authentication.k8s.io/v1', kind: 'SelfSubjectReview' },
-      signal,
-    });
-    return review.status?.userInfo?.uid ?? '';
   }
 }
 
@@ -270,6 +192,7 @@ function describe(key: SealingKey): Record<string, unknown> {
   return {
     name: key.secretName,
     fingerprint: key.fingerprint,
+    notBefore: key.certificate?.notBefore.toISOString(),
     notAfter: key.certificate?.notAfter.toISOString(),
   };
 }

@@ -63,6 +63,9 @@ export function keySecret(o: {
   name: string;
   privateKey: KeyObject;
   certificatePem: string;
+  /** Further labels; the one that makes it a sealing key stands above them. */
+  labels?: Readonly<Record<string, string>> | undefined;
+  annotations?: Readonly<Record<string, string>> | undefined;
 }): KubeObject {
   const privateKeyPem = o.privateKey.export({ type: 'pkcs1', format: 'pem' });
   return {
@@ -71,7 +74,8 @@ export function keySecret(o: {
     metadata: {
       namespace: o.namespace,
       name: o.name,
-      labels: { [SEALING_KEY_LABEL]: SEALING_KEY_ACTIVE },
+      labels: { ...o.labels, [SEALING_KEY_LABEL]: SEALING_KEY_ACTIVE },
+      ...(Object.keys(o.annotations ?? {}).length === 0 ? {} : { annotations: { ...o.annotations } }),
     },
     type: 'kubernetes.io/tls',
     data: {
@@ -82,13 +86,18 @@ export function keySecret(o: {
 }
 
 /**
- * The name of a first key: it looks generated, but everyone with the same `seed` arrives at the same one, so
- * that of two replicas that create it at once the second collides. `attempt` counts up past taken names.
+ * The name of a new key: it looks generated, but everyone with the same `seed` and `predecessor` (the
+ * fingerprint of the newest key until now, if there is one) arrives at the same one, so that of two replicas
+ * that create it at once the second collides. `attempt` counts up past taken names.
  */
-export function firstKeyName(o: { prefix: string; seed: string; attempt: number }): string {
-  const digest = createHash('sha256')
-    .update(JSON.stringify([o.prefix, o.seed, o.attempt]))
-    .digest();
+export function agreedKeyName(o: {
+  prefix: string;
+  seed: string;
+  predecessor?: string | undefined;
+  attempt: number;
+}): string {
+  const agreed = [o.prefix, o.seed, o.attempt, ...(o.predecessor === undefined ? [] : [o.predecessor])];
+  const digest = createHash('sha256').update(JSON.stringify(agreed)).digest();
   const letters = Array.from(
     digest.subarray(0, NAME_SUFFIX_LENGTH),
     (byte) => NAME_ALPHABET[byte % NAME_ALPHABET.length],
@@ -96,12 +105,35 @@ export function firstKeyName(o: { prefix: string; seed: string; attempt: number 
   return o.prefix + letters.join('');
 }
 
+/** Puts the newest first. */
+export type KeyOrder = (a: SealingKey, b: SealingKey) => number;
+
 /** Newest certificate first; among equals the Secret that was there first, then by name. Keys without one last. */
 export function byCertificateNotBefore(a: SealingKey, b: SealingKey): number {
-  const notBefore = (key: SealingKey) => key.certificate?.notBefore.getTime() ?? Number.NEGATIVE_INFINITY;
-  if (notBefore(a) !== notBefore(b)) return notBefore(a) < notBefore(b) ? 1 : -1;
+  const [notBeforeA, notBeforeB] = [notBeforeMs(a), notBeforeMs(b)];
+  if (notBeforeA !== notBeforeB) return notBeforeA < notBeforeB ? 1 : -1;
   if (a.createdAtMs !== b.createdAtMs) return a.createdAtMs - b.createdAtMs;
   return a.secretName < b.secretName ? -1 : 1;
+}
+
+/** Newest Secret first; within a second the newer certificate, then by name. Keys without a certificate last. */
+export function bySecretCreation(a: SealingKey, b: SealingKey): number {
+  const [certifiedA, certifiedB] = [a.certificate !== undefined, b.certificate !== undefined];
+  if (certifiedA !== certifiedB) return certifiedA ? -1 : 1;
+  if (a.createdAtMs !== b.createdAtMs) return b.createdAtMs - a.createdAtMs;
+  return byCertificateNotBefore(a, b);
+}
+
+/**
+ * Since when a key counts, for its renewal: the later of the start of its certificate and the creation of its
+ * Secret. So a certificate that was brought along or restored serves a whole period in its new place.
+ */
+export function inUseSinceMs(key: SealingKey): number {
+  return Math.max(notBeforeMs(key), key.createdAtMs);
+}
+
+function notBeforeMs(key: SealingKey): number {
+  return key.certificate?.notBefore.getTime() ?? Number.NEGATIVE_INFINITY;
 }
 
 function readPrivateKey(field: unknown): KeyObject | string {

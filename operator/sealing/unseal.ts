@@ -1,11 +1,11 @@
 /** From a SealedSecret to the Secret that it stands for. All or nothing. */
 
-import type { JsonObject, KubeObject } from '../api/objects.ts';
+import type { KubeObject } from '../api/objects.ts';
 import type { SealedSecret } from '../api/sealed-secret.gen.ts';
-import { decrypt, type Opened, type OpeningKey } from './hybrid.ts';
-import { decodedItem, describeFailures, openItems, wipe } from './items.ts';
+import type { Opened, OpeningKey } from './hybrid.ts';
+import { describeFailures, openItems, wipe } from './items.ts';
 import { unsealLegacy, WHOLE_SECRET } from './legacy-data.ts';
-import { labelOf, type ScopedMeta } from './scope.ts';
+import { labelOf } from './scope.ts';
 import { secretMeta } from './secret-meta.ts';
 import { renderTemplates } from './secret-template.ts';
 import type { TemplateRenderer } from './template-engine.ts';
@@ -60,27 +60,6 @@ export async function unseal(request: UnsealRequest): Promise<Unsealed> {
   } finally {
     wipe(opened);
   }
-}
-
-/**
- * Whether every item could be decrypted, without looking at templates or making anything of the plaintext.
- * Takes items as an untrusted client sent them. One item at a time, ending at the first that can't be opened.
- */
-export async function canUnseal(o: {
-  metadata: ScopedMeta;
-  encryptedData: JsonObject;
-  keys: readonly OpeningKey[];
-  signal?: AbortSignal;
-}): Promise<boolean> {
-  const label = labelOf(o.metadata);
-  for (const value of Object.values(o.encryptedData)) {
-    const sealed = decodedItem(value);
-    if (typeof sealed === 'string') return false;
-    const opened = await decrypt({ sealed, label, keys: o.keys, signal: o.signal });
-    if (opened === undefined) return false;
-    opened.plaintext.fill(0);
-  }
-  return true;
 }
 
 async function unsealWhole(request: UnsealRequest): Promise<Unsealed> {

@@ -5,7 +5,8 @@ import { KubeClient } from '../../operator/kube/client.ts';
 import { loadClusterConfig } from '../../operator/kube/config.ts';
 import { Informers } from '../../operator/kube/informers.ts';
 import { decrypt, encrypt } from '../../operator/sealing/hybrid.ts';
-import { KeyRing } from '../../operator/sealing/key-ring.ts';
+import { KeyRing, type KeyRingOptions } from '../../operator/sealing/key-ring.ts';
+import { bySecretCreation } from '../../operator/sealing/key-secret.ts';
 import { eventually, throughout } from '../support/eventually.ts';
 import { newSealingKey, recordingLogger } from '../support/sealing.ts';
 import { useWorld } from '../support/world.ts';
@@ -30,7 +31,7 @@ describe('the sealing keys', function () {
   });
 
   /** A ring with a client and informers of its own, as another replica would have. */
-  const newRing = (kubeconfig = world().kubeconfig): KeyRing => {
+  const newRing = (kubeconfig = world().kubeconfig, o: Partial<KeyRingOptions> = {}): KeyRing => {
     const client = new KubeClient({ config: loadClusterConfig({ kubeconfig }) });
     const informers = new Informers({ client, logger: log.logger });
     const ring = new KeyRing({
@@ -42,6 +43,7 @@ describe('the sealing keys', function () {
       keyTtlMs: YEAR_MS,
       commonName: '',
       logger: log.logger,
+      ...o,
     });
     started.push({ ring, informers, client });
     return ring;
@@ -224,6 +226,64 @@ describe('the sealing keys', function () {
       assert.deepEqual(fingerprints(next), fingerprints(rings[0] as KeyRing));
     }
     await holds(ring, ...fingerprints(rings[0] as KeyRing));
+  });
+
+  it('get exactly one successor when several replicas renew at once, beside the old one', async () => {
+    const rings = await Promise.all([startRing(), startRing(), startRing()]);
+    const [first] = fingerprints(rings[0] as KeyRing);
+    const signal = AbortSignal.timeout(30_000);
+    // Certificates start on whole seconds.
+    await eventually(() => Date.now() % 1_000 < 100, { what: 'a new second' });
+    await Promise.all(rings.map((ring) => ring.makeNext(signal)));
+    assert.equal((await secrets()).length, 2);
+    const successor = rings[0]?.newest();
+    assert.notEqual(successor?.fingerprint, first);
+    for (const ring of rings) {
+      await eventually(() => ring.newest()?.fingerprint === successor?.fingerprint, {
+        what: 'the successor',
+      });
+      assert.equal(ring.keys().length, 2);
+    }
+  });
+
+  it('are made with the labels and annotations asked for, and logged with their certificate', async () => {
+    const ring = newRing(world().kubeconfig, {
+      labels: { app: 'sealing', [LABEL]: 'passive' },
+      annotations: { 'example.org/note': 'ours' },
+    });
+    await ring.start(AbortSignal.timeout(30_000));
+    const [made] = await secrets();
+    assert.deepEqual(made?.metadata.labels, { app: 'sealing', [LABEL]: 'active' });
+    assert.deepEqual(made?.metadata.annotations, { 'example.org/note': 'ours' });
+    const line = log.lines.find((text) => text.includes('sealing key created'));
+    assert.match(line ?? '', /BEGIN CERTIFICATE/);
+    assert.ok(!log.lines.some((text) => text.includes('PRIVATE KEY')), 'a private key was logged');
+  });
+
+  it('are waited for, not made, when a first key is forbidden', async () => {
+    const ring = newRing(world().kubeconfig, { createFirstKey: false });
+    await ring.start(AbortSignal.timeout(30_000));
+    assert.equal(ring.ready(), 'no sealing key');
+    assert.equal((await secrets()).length, 0);
+    const restored = await newSealingKey({ name: 'restored' });
+    await store(restored.secret);
+    await holds(ring, restored.fingerprint);
+    assert.equal(ring.ready(), true);
+  });
+
+  it('can be ordered by when their Secrets were made', async () => {
+    const later = await newSealingKey({ name: 'later', notBefore: new Date('2024-01-01T00:00:00Z') });
+    const older = await newSealingKey({ name: 'older', notBefore: new Date('2020-01-01T00:00:00Z') });
+    await store(later.secret);
+    const [stored] = await secrets();
+    const madeAtMs = Date.parse(stored?.metadata.creationTimestamp ?? '');
+    await eventually(() => Date.now() >= madeAtMs + 1_100, { what: 'another second' });
+    await store(older.secret);
+    const byCertificate = newRing();
+    const byCreation = newRing(world().kubeconfig, { order: bySecretCreation });
+    await Promise.all([byCertificate, byCreation].map((ring) => ring.start(AbortSignal.timeout(30_000))));
+    assert.equal(byCertificate.newest()?.secretName, 'later');
+    assert.equal(byCreation.newest()?.secretName, 'older');
   });
 
   it('begin with exactly one for replicas that may not read their namespace', async () => {

@@ -274,7 +274,8 @@ describe('the sealing room under bad input', function () {
   });
 
   it(`answers any body with a status and no word more (${COUNT.bodies})`, async () => {
-    const face = sealingFace({ keys: { keys: () => [key], newest: () => undefined }, logger });
+    const rate = { perSecond: 1_000_000, burst: 1_000_000 };
+    const face = sealingFace({ keys: { keys: () => [key], newest: () => undefined }, logger, rate });
     const base = sealed() as unknown as JsonObject;
     const statuses = new Map<number, number>();
     try {

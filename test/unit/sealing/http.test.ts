@@ -3,11 +3,16 @@ import { request } from 'node:http';
 import type { FastifyInstance } from 'fastify';
 import { SILENT } from '../../../operator/api/logger.ts';
 import { CLUSTER_WIDE_ANNOTATION } from '../../../operator/api/names.ts';
+import { decodeBase64 } from '../../../operator/sealing/base64.ts';
 import { SealingServer, sealingFace } from '../../../operator/sealing/http.ts';
+import { decrypt, encrypt } from '../../../operator/sealing/hybrid.ts';
 import type { KeyRing } from '../../../operator/sealing/key-ring.ts';
 import type { SealingKey } from '../../../operator/sealing/key-secret.ts';
 import { PrivateKeyLanes } from '../../../operator/sealing/private-key.ts';
 import { newSealingKey, sealedSecret } from '../../support/sealing.ts';
+
+/** A rate that no test comes near. */
+const MANY = { perSecond: 10_000, burst: 10_000 };
 
 type TestKey = Awaited<ReturnType<typeof newSealingKey>>;
 
@@ -26,7 +31,7 @@ describe('the sealing HTTP face', function () {
   let app: FastifyInstance;
   before(async () => {
     [key, other] = await Promise.all([newSealingKey(), newSealingKey()]);
-    app = sealingFace({ keys: ringOf(key), logger: SILENT });
+    app = sealingFace({ keys: ringOf(key), logger: SILENT, rate: MANY });
   });
   after(() => app.close());
 
@@ -185,7 +190,7 @@ describe('the sealing HTTP face', function () {
     const held = Promise.withResolvers<void>();
     const holding = oneLane.run(() => held.promise);
     const slowKey = await newSealingKey({ lanes: oneLane });
-    const busy = sealingFace({ keys: ringOf(slowKey), logger: SILENT });
+    const busy = sealingFace({ keys: ringOf(slowKey), logger: SILENT, rate: MANY });
     const payload = JSON.stringify(sealed({ publicKey: slowKey.privateKey.publicKey }));
     const ask = async () => await busy.inject({ method: 'POST', url: '/v1/verify', payload });
     const answers = Array.from({ length: 5 }, ask);
@@ -200,15 +205,186 @@ describe('the sealing HTTP face', function () {
     await busy.close();
   });
 
-  it('says that it cannot rotate, and knows no other paths', async () => {
-    const answer = async (method: 'GET' | 'POST', url: string) => {
-      const { statusCode, body } = await app.inject({ method, url });
+  it('knows no other paths', async () => {
+    for (const url of ['/', '/v1', '/v1/cert.pem/', '/v1/verify', '/v1/rotate', '/metrics']) {
+      const { statusCode, body } = await app.inject({ method: 'GET', url });
+      assert.deepEqual([statusCode, body], [404, ''], url);
+    }
+  });
+
+  describe('sealing anew', () => {
+    const rotate = async (payload: unknown, keys = ringOf(other, key)) => {
+      const face = sealingFace({ keys, logger: SILENT, rate: MANY });
+      const text = typeof payload === 'string' ? payload : JSON.stringify(payload);
+      const answer = await face.inject({ method: 'POST', url: '/v1/rotate', payload: text });
+      await face.close();
+      return answer;
+    };
+    const openedBy = async (sealedItem: string | undefined, label: string) =>
+      await decrypt({
+        sealed: decodeBase64(sealedItem ?? ''),
+        label: Buffer.from(label),
+        keys: [other.privateKey, key.privateKey],
+      });
+
+    it('seals every item with the newest key and keeps everything else that was sent', async () => {
+      const template = {
+        type: 'kubernetes.io/basic-auth',
+        immutable: true,
+        metadata: { labels: { app: 'shop' }, annotations: { 'sealedsecrets.bitnami.com/managed': 'true' } },
+        data: { url: 'http://{{ .a }}', broken: '{{' },
+      };
+      const object = sealed({
+        metadata: { annotations: { note: 'x' } },
+        spec: { template },
+      });
+      const sent = {
+        ...object,
+        metadata: { ...object.metadata, labels: { team: 'a' }, managedFields: [{}] },
+      };
+      const answer = await rotate(sent);
+      assert.equal(answer.statusCode, 200);
+      assert.match(String(answer.headers['content-type']), /^application\/json/);
+      const rotated = JSON.parse(answer.body) as typeof object;
+      assert.deepEqual(rotated.metadata, {
+        name: 'db',
+        namespace: 'shop',
+        labels: { team: 'a' },
+        annotations: { note: 'x' },
+      });
+      assert.deepEqual(rotated.spec.template, template);
+      assert.deepEqual(Object.keys(rotated.spec.encryptedData), ['a', 'b']);
+      for (const [item, value] of [
+        ['a', 'hunter2'],
+        ['b', ''],
+      ] as const) {
+        const opened = await openedBy(rotated.spec.encryptedData[item], 'shop/db');
+        assert.deepEqual([opened?.plaintext.toString(), opened?.fingerprint], [value, other.fingerprint]);
+      }
+    });
+
+    it('never widens the scope: what the template says of it counts for nothing', async () => {
+      const annotations = { [CLUSTER_WIDE_ANNOTATION]: 'true' };
+      const rotated = JSON.parse(
+        (await rotate(sealed({ spec: { template: { metadata: { annotations } } } }))).body,
+      );
+      assert.equal(rotated.metadata.annotations, undefined);
+      assert.ok((await openedBy(rotated.spec.encryptedData.a, 'shop/db')) !== undefined);
+      assert.equal(await openedBy(rotated.spec.encryptedData.a, ''), undefined);
+      const moved = { ...sealed(), metadata: { name: 'db', namespace: 'shop', annotations } };
+      assert.equal((await rotate(moved)).statusCode, 500, 'a strict item was sealed cluster-wide');
+    });
+
+    it('seals the deprecated form anew as it is, unless that is not accepted', async () => {
+      const blob = encrypt(key.privateKey.publicKey, Buffer.from('{}'), Buffer.from('shop/db'));
+      const object = { ...sealed(), spec: { encryptedData: {}, data: blob.toString('base64') } };
+      const rotated = JSON.parse((await rotate(object)).body);
+      assert.equal((await openedBy(rotated.spec.data, 'shop/db'))?.fingerprint, other.fingerprint);
+      const face = sealingFace({
+        ...{ keys: ringOf(key), logger: SILENT, rate: MANY },
+        acceptDeprecatedV1Data: false,
+      });
+      for (const [url, status] of [
+        ['/v1/verify', 409],
+        ['/v1/rotate', 500],
+      ] as const) {
+        const answer = await face.inject({ method: 'POST', url, payload: JSON.stringify(object) });
+        assert.equal(answer.statusCode, status, url);
+      }
+      await face.close();
+    });
+
+    it('answers 500 without a body to whatever else it is', async () => {
+      const foreign = sealed({ publicKey: (await newSealingKey()).privateKey.publicKey });
+      const half = sealed();
+      half.spec.encryptedData.c = foreign.spec.encryptedData.a ?? '';
+      for (const body of [
+        foreign,
+        half,
+        '',
+        'null',
+        '{}',
+        `${JSON.stringify(sealed())}{}`,
+        { ...sealed(), kind: 'Secret' },
+      ]) {
+        const answer = await rotate(body);
+        assert.deepEqual([answer.statusCode, answer.body], [500, '']);
+      }
+      assert.equal((await rotate(sealed(), ringOf())).statusCode, 500, 'without a key');
+    });
+  });
+
+  it('lets a client verify and rotate at the rate that it is given, each path and client for itself', async () => {
+    const limited = sealingFace({ keys: ringOf(key), logger: SILENT, rate: { perSecond: 2, burst: 2 } });
+    const ask = async (url: string, forwardedFor?: string) => {
+      const headers = forwardedFor === undefined ? {} : { 'x-forwarded-for': forwardedFor };
+      return await limited.inject({ method: 'POST', url, payload: '{}', headers });
+    };
+    const first = await ask('/v1/verify');
+    assert.equal(first.statusCode, 500);
+    assert.equal(first.headers['x-ratelimit-limit'], '3');
+    assert.equal(first.headers['x-ratelimit-remaining'], '2');
+    assert.equal(first.headers['x-ratelimit-reset'], '1');
+    assert.equal(first.headers['retry-after'], undefined);
+    await ask('/v1/verify');
+    await ask('/v1/verify');
+    const refused = await ask('/v1/verify');
+    assert.deepEqual([refused.statusCode, refused.body], [429, 'limit exceeded\n']);
+    assert.equal(refused.headers['retry-after'], '1');
+    assert.equal(refused.headers['x-ratelimit-remaining'], '0');
+    assert.equal((await ask('/v1/rotate')).statusCode, 500, 'another path');
+    assert.equal((await ask('/v1/verify', '10.0.0.1')).statusCode, 500, 'another client');
+    await limited.close();
+  });
+
+  it('knows a client by the address that the nearest proxy wrote, not by what the client wrote', async () => {
+    const limited = sealingFace({ keys: ringOf(key), logger: SILENT, rate: { perSecond: 1, burst: 0 } });
+    const ask = async (forwardedFor: string) => {
+      const headers = { 'x-forwarded-for': forwardedFor };
+      return (await limited.inject({ method: 'POST', url: '/v1/verify', payload: '{}', headers })).statusCode;
+    };
+    assert.deepEqual([await ask('1.1.1.1, 10.0.0.1'), await ask('2.2.2.2, 10.0.0.1')], [500, 429]);
+    await limited.close();
+  });
+
+  it('is ready when it is told to be, and says so apart from being healthy', async () => {
+    let ready = false;
+    const face = sealingFace({ keys: ringOf(), logger: SILENT, ready: () => ready });
+    const ask = async () => {
+      const { statusCode, body } = await face.inject({ method: 'GET', url: '/readyz' });
       return [statusCode, body];
     };
-    assert.deepEqual(await answer('POST', '/v1/rotate'), [501, '']);
-    for (const url of ['/', '/v1', '/v1/cert.pem/', '/v1/verify', '/metrics']) {
-      assert.deepEqual(await answer('GET', url), [404, ''], url);
-    }
+    assert.deepEqual(await ask(), [503, 'not ready\n']);
+    ready = true;
+    assert.deepEqual(await ask(), [200, 'ok\n']);
+    await face.close();
+  });
+
+  it('ends what takes longer than the write timeout with 503', async () => {
+    const oneLane = new PrivateKeyLanes(1);
+    const held = Promise.withResolvers<void>();
+    const holding = oneLane.run(() => held.promise);
+    const slowKey = await newSealingKey({ lanes: oneLane });
+    const slow = sealingFace({ keys: ringOf(slowKey), logger: SILENT, rate: MANY, writeTimeoutMs: 20 });
+    const payload = JSON.stringify(sealed({ publicKey: slowKey.privateKey.publicKey }));
+    const answer = await slow.inject({ method: 'POST', url: '/v1/verify', payload });
+    assert.deepEqual([answer.statusCode, answer.body], [503, '']);
+    held.resolve();
+    await holding;
+    await slow.close();
+  });
+
+  it('tells its observer of every answer by route, and of nothing else', async () => {
+    const seen: string[] = [];
+    const face = sealingFace({
+      ...{ keys: ringOf(key), logger: SILENT },
+      observe: ({ path, method, status }) => seen.push(`${method} ${path} ${status}`),
+    });
+    await face.inject({ method: 'GET', url: '/v1/cert.pem?x=1' });
+    await face.inject({ method: 'GET', url: '/made-up' });
+    await face.inject({ method: 'POST', url: '/v1/verify', payload: '{}' });
+    assert.deepEqual(seen, ['get /v1/cert.pem 200', 'post /v1/verify 500']);
+    await face.close();
   });
 
   it('takes bodies without a Content-Type over a real connection, and stops', async () => {

@@ -3,8 +3,8 @@ import { createPublicKey, generateKeyPairSync, type KeyObject, X509Certificate }
 import type { KubeObject } from '../../../operator/api/objects.ts';
 import { decrypt, encrypt } from '../../../operator/sealing/hybrid.ts';
 import {
+  agreedKeyName,
   byCertificateNotBefore,
-  firstKeyName,
   keySecret,
   readKeySecret,
   type SealingKey,
@@ -151,7 +151,7 @@ describe('a sealing key Secret', function () {
 
 describe('the name of a first sealing key', () => {
   const name = (seed: string, attempt: number) =>
-    firstKeyName({ prefix: 'sealed-secrets-key', seed, attempt });
+    agreedKeyName({ prefix: 'sealed-secrets-key', seed, attempt });
 
   it('looks like a generated name', () => {
     for (let attempt = 0; attempt < 50; attempt++) {
@@ -167,7 +167,7 @@ describe('the name of a first sealing key', () => {
 
   it('leaves room for the longest prefix', async () => {
     const prefix = 'k'.repeat(245);
-    assert.ok(firstKeyName({ prefix, seed: '', attempt: 0 }).length <= 253);
+    assert.ok(agreedKeyName({ prefix, seed: '', attempt: 0 }).length <= 253);
     const privateKey = await newPrivateKey(1024);
     const secret = keySecret({ namespace: 'n', name: prefix, privateKey, certificatePem: '' });
     assert.equal(secret.metadata.name, prefix);
