@@ -58,7 +58,7 @@ export function tell(repository: GitRepository, { artifact, subject }: Published
   context.event({
     type: 'Normal',
     reason: isNew ? REASON.newArtifact : REASON.succeeded,
-    message: `stored artifact for commit '${shortened(subject)}'`,
+    message: `stored artifact for commit '${subject}'`,
     annotations: {
       [SOURCE_REVISION_ANNOTATION]: artifact.revision,
       [SOURCE_DIGEST_ANNOTATION]: artifact.digest,
@@ -66,7 +66,8 @@ export function tell(repository: GitRepository, { artifact, subject }: Published
   });
 }
 
-function shortened(subject: string): string {
+/** The subject of a commit as events show it: its first 50 characters. */
+export function shortened(subject: string): string {
   const characters = [...subject];
   return characters.length > SUBJECT_LENGTH ? `${characters.slice(0, SUBJECT_LENGTH).join('')}...` : subject;
 }

@@ -16,7 +16,14 @@ import { SourceError } from '../source/errors.ts';
 import type { GitFetcher, GitRequest, ResolvedRevision } from '../source/git.ts';
 import { selectRef } from '../source/git-ref.ts';
 import { parseRepositoryUrl } from '../source/repository-url.ts';
-import { collectGarbage, currentArtifact, ownerOf, type Published, tell } from './git-repository-storage.ts';
+import {
+  collectGarbage,
+  currentArtifact,
+  ownerOf,
+  type Published,
+  shortened,
+  tell,
+} from './git-repository-storage.ts';
 import { type Jitter, specDurationMs } from './intervals.ts';
 import { type UnsupportedField, unsupportedMessage } from './unsupported.ts';
 import { WebhookRefused, type Webhooks } from './webhooks.ts';
@@ -177,7 +184,7 @@ async function publish(o: {
     return store.publish({ ...ownerOf(repository), revision, commit, tree, ignore, signal });
   });
   context.record({ artifact, observedIgnore: ignore ?? null });
-  return { artifact, subject: fetched.subject };
+  return { artifact, subject: shortened(fetched.subject) };
 }
 
 function cacheKey({ metadata: { namespace = '', name } }: GitRepository): string {

@@ -24,7 +24,7 @@ export interface SeenEvent {
 /** See the head of this file. */
 export class SourceScene {
   readonly directory: string;
-  readonly server: GitServer;
+  server: GitServer;
   readonly url: string;
   readonly work: Repository;
   readonly webhookUrl: string;
@@ -88,6 +88,20 @@ export class SourceScene {
     const operator = this.#operator;
     this.#operator = undefined;
     await operator?.stop();
+  }
+
+  /** Ends the git server; answers how to start it again, at the same address. */
+  async cutGit(): Promise<() => Promise<void>> {
+    const { port } = this.server;
+    await this.server.stop();
+    return async () => {
+      this.server = await GitServer.start({ directory: join(this.directory, 'repositories'), port });
+    };
+  }
+
+  /** The file of the artifact that the status names. */
+  artifactFile(repository: GitRepository): string {
+    return join(this.directory, 'storage', 'artifacts', repository.status?.artifact?.path ?? 'none');
   }
 
   async stop(): Promise<void> {
