@@ -46,15 +46,33 @@ export class Discovery {
 
   /** Throws {@link NoMatchError} naming the kind, and what the client throws. */
   async resolve(gvk: GroupVersionKind, o: CallOptions = {}): Promise<ResourceType> {
-    const entry = this.#entries.get(apiVersionOf(gvk));
-    const known = entry?.types.get(gvk.kind);
-    if (known !== undefined) return known;
-    if (entry !== undefined && performance.now() - entry.readAtMs < MISS_REMEMBERED_MS) {
-      throw new NoMatchError(gvk);
-    }
-    const found = (await this.#read(gvk, o)).types.get(gvk.kind);
+    const found = await this.#find(gvk, (types) => types.get(gvk.kind), o);
     if (found === undefined) throw new NoMatchError(gvk);
     return found;
+  }
+
+  /** The kind whose collection has this name, `deployments`. Throws as {@link resolve}. */
+  async resolvePlural(
+    o: { group: string; version: string; plural: string },
+    options: CallOptions = {},
+  ): Promise<ResourceType> {
+    const byPlural = (types: ReadonlyMap<string, ResourceType>): ResourceType | undefined =>
+      Array.from(types.values()).find(({ plural }) => plural === o.plural);
+    const found = await this.#find(o, byPlural, options);
+    if (found === undefined) throw new NoMatchError({ ...o, kind: o.plural });
+    return found;
+  }
+
+  async #find(
+    gv: { group: string; version: string },
+    pick: (types: ReadonlyMap<string, ResourceType>) => ResourceType | undefined,
+    o: CallOptions,
+  ): Promise<ResourceType | undefined> {
+    const entry = this.#entries.get(apiVersionOf(gv));
+    const known = entry && pick(entry.types);
+    if (known !== undefined) return known;
+    if (entry !== undefined && performance.now() - entry.readAtMs < MISS_REMEMBERED_MS) return undefined;
+    return pick((await this.#read(gv, o)).types);
   }
 
   /** Drops what is remembered of a group: its CRDs changed, or a remembered place answered 404. */
@@ -66,7 +84,7 @@ export class Discovery {
   }
 
   /** Callers at the same moment share one request, so it mustn't end with one caller's signal. */
-  async #read(gvk: GroupVersionKind, o: CallOptions): Promise<GroupVersionEntry> {
+  async #read(gvk: { group: string; version: string }, o: CallOptions): Promise<GroupVersionEntry> {
     const apiVersion = apiVersionOf(gvk);
     let reading = this.#reading.get(apiVersion);
     if (reading === undefined) {
@@ -76,14 +94,17 @@ export class Discovery {
     return abortable(reading, o.signal);
   }
 
-  async #fetch(gvk: GroupVersionKind, timeoutMs: number | undefined): Promise<GroupVersionEntry> {
+  async #fetch(
+    gvk: { group: string; version: string },
+    timeoutMs: number | undefined,
+  ): Promise<GroupVersionEntry> {
     const entry = { types: await this.#fetchTypes(gvk, timeoutMs), readAtMs: performance.now() };
     this.#entries.set(apiVersionOf(gvk), entry);
     return entry;
   }
 
   async #fetchTypes(
-    { group, version }: GroupVersionKind,
+    { group, version }: { group: string; version: string },
     timeoutMs: number | undefined,
   ): Promise<Map<string, ResourceType>> {
     const types = new Map<string, ResourceType>();
