@@ -6,6 +6,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { guard } from '../../hack/cluster/guard.ts';
 
 /** What to start. `storagePath` may be shared by successive processes, as a volume would be. */
 export interface OperatorProcessOptions {
@@ -15,6 +16,8 @@ export interface OperatorProcessOptions {
   onlyNamespace?: boolean;
   buildWorker: string;
   storagePath?: string;
+  /** Where kubeseal's face listens; without: on the loopback alone, which no service proxy reaches. */
+  sealedSecretsHost?: string;
   flags?: readonly string[];
 }
 
@@ -39,7 +42,15 @@ const ENTRY = new URL('../../operator/main.ts', import.meta.url).pathname;
 
 /** Starts an operator and waits until it says that it is ready; throws with its output when it ends instead. */
 export async function startOperator(options: OperatorProcessOptions): Promise<OperatorProcess> {
+  const operator = await launchOperator(options);
+  await ready(operator);
+  return operator;
+}
+
+/** Starts an operator without waiting for anything. It ends with this process at the latest. */
+export async function launchOperator(options: OperatorProcessOptions): Promise<OperatorProcess> {
   const [metrics, health, storage, sealed] = await freePorts(4);
+  const { sealedSecretsHost = '127.0.0.1' } = options;
   const owned =
     options.storagePath === undefined ? await mkdtemp(join(tmpdir(), 'signet-operator-')) : undefined;
   const child = spawn(
@@ -53,20 +64,17 @@ export async function startOperator(options: OperatorProcessOptions): Promise<Op
       `--metrics-addr=127.0.0.1:${metrics}`,
       `--health-addr=127.0.0.1:${health}`,
       `--storage-addr=127.0.0.1:${storage}`,
-      `--sealed-secrets-addr=127.0.0.1:${sealed}`,
+      `--sealed-secrets-addr=${sealedSecretsHost}:${sealed}`,
       ...(options.flags ?? []),
     ],
     { stdio: ['ignore', 'pipe', 'pipe'], env: { PATH: process.env.PATH ?? '' } },
   );
-  const running = observe(child, owned);
-  const process_: OperatorProcess = {
-    ...running,
+  return {
+    ...observe(child, owned),
     healthUrl: `http://127.0.0.1:${health}`,
     metricsUrl: `http://127.0.0.1:${metrics}/metrics`,
-    sealedSecretsUrl: `http://127.0.0.1:${sealed}`,
+    sealedSecretsUrl: `http://${sealedSecretsHost}:${sealed}`,
   };
-  await ready(process_);
-  return process_;
 }
 
 function observe(child: ChildProcess, ownedFolder: string | undefined) {
@@ -76,12 +84,15 @@ function observe(child: ChildProcess, ownedFolder: string | undefined) {
       text += chunk;
     });
   }
+  const pid = child.pid ?? 0;
+  if (pid !== 0) guard.watch(pid);
   const exited = once(child, 'exit').then(async ([code]) => {
+    guard.release(pid);
     if (ownedFolder !== undefined) await rm(ownedFolder, { recursive: true, force: true });
     return code as number | null;
   });
   return {
-    pid: child.pid ?? 0,
+    pid,
     exited,
     output: () => text,
     log: () => text.split('\n').flatMap(parsedLine),
