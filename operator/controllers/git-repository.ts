@@ -7,15 +7,15 @@ import type {
   GitRepositorySpec,
   GitRepositoryStatus,
 } from '../api/git-repository.gen.ts';
-import { objectKey, SECRET } from '../api/resources.ts';
+import { objectKey } from '../api/resources.ts';
 import type { KubeClient } from '../kube/client.ts';
 import { failed, type ReconcileContext, type Reconciler, stalled, step } from '../runtime/reconciler.ts';
 import type { ArtifactStore } from '../source/artifact-store.ts';
-import { credentialsFromSecret, type GitCredentials, type SecretData } from '../source/credentials.ts';
 import { SourceError } from '../source/errors.ts';
 import type { GitFetcher, GitRequest, ResolvedRevision } from '../source/git.ts';
 import { selectRef } from '../source/git-ref.ts';
 import { parseRepositoryUrl } from '../source/repository-url.ts';
+import { readGitCredentials } from './git-credentials.ts';
 import {
   collectGarbage,
   currentArtifact,
@@ -131,31 +131,11 @@ async function requestOf(
   return sourceStep(async () => {
     parseRepositoryUrl(spec.url);
     const ref = selectRef(spec.ref);
-    const credentials = await readCredentials(repository, client, context);
+    const credentials = await readGitCredentials(repository, client, context.signal);
     const timeoutMs = specDurationMs(spec.timeout, DEFAULT_TIMEOUT_MS);
     return { key: cacheKey(repository), url: spec.url, ref, credentials, signal: context.signal, timeoutMs };
   });
 }
-
-async function readCredentials(
-  repository: GitRepository,
-  client: KubeClient,
-  context: Context,
-): Promise<GitCredentials | undefined> {
-  const name = repository.spec.secretRef?.name;
-  if (name === undefined) return undefined;
-  const { namespace = '' } = repository.metadata;
-  const secret = await client.get<SecretObject>(SECRET, { namespace, name }, { signal: context.signal });
-  if (secret === undefined) {
-    failed(
-      REASON.authenticationFailed,
-      `Secret ${namespace}/${name}, which spec.secretRef names, does not exist`,
-    );
-  }
-  return credentialsFromSecret(secret.data, `Secret ${namespace}/${name}`);
-}
-
-type SecretObject = NonNullable<Awaited<ReturnType<KubeClient['get']>>> & { data?: SecretData };
 
 function needsPublishing(repository: GitRepository, head: ResolvedRevision, current: Artifact): boolean {
   const { spec, status } = repository;

@@ -2,7 +2,16 @@
 
 import { REASON } from '../api/conditions.ts';
 import { SourceError } from './errors.ts';
-import type { RepositoryUrl } from './repository-url.ts';
+import type { RepositoryUrl, Transport } from './repository-url.ts';
+import { type SshCredentials, sshFrom } from './ssh-credentials.ts';
+
+/** The proxy between us and the server. `address` has no user name or password in it and may be shown. */
+export interface ProxyCredentials {
+  address: string;
+  basic?: { username: string; password: string };
+  /** Certificate authorities of an https:// proxy, PEM. */
+  ca?: string;
+}
 
 /** For one call of git; never put into an argument, a URL, a message or the cache. PEM texts are as in the Secret. */
 export interface GitCredentials {
@@ -12,21 +21,28 @@ export interface GitCredentials {
   /** Certificate authorities of the server, PEM. */
   ca?: string;
   clientCertificate?: { certificate: string; key: string };
+  /** What an ssh:// address needs; the others don't look at it. */
+  ssh?: SshCredentials;
+  /** What http:// and https:// addresses are reached through. */
+  proxy?: ProxyCredentials;
 }
 
 /** A Secret's `data`: base64 values by key. */
 export type SecretData = Readonly<Record<string, string>>;
 
 /**
- * The credentials in a Secret's `data`, for an HTTP(S) repository: `username` and `password`, or `bearerToken`;
- * `ca.crt` (or the older `caFile`); `tls.crt` with `tls.key`. `secret` is how messages call it.
+ * The credentials in a Secret's `data`. For HTTP(S): `username` and `password`, or `bearerToken`; `ca.crt` (or the
+ * older `caFile`); `tls.crt` with `tls.key`. For SSH: `identity`, `known_hosts` and, when the key is encrypted,
+ * `password`. `secret` is how messages call it.
  * @throws SourceError `AuthenticationFailed` naming the key that is missing or malformed.
  */
-export function credentialsFromSecret(data: SecretData | undefined, secret: string): GitCredentials {
-  const read = (key: string): string | undefined => {
-    const value = data?.[key];
-    return value === undefined ? undefined : Buffer.from(value, 'base64').toString('utf8');
-  };
+export function credentialsFromSecret(
+  data: SecretData | undefined,
+  secret: string,
+  transport: Transport,
+): GitCredentials {
+  const read = valueReader(data);
+  if (transport === 'ssh') return { ssh: sshFrom(read, secret) };
   const bearerToken = singleLine(read('bearerToken'), 'bearerToken', secret);
   const ca = read('ca.crt') ?? read('caFile');
   const credentials: GitCredentials = {
@@ -42,12 +58,20 @@ export function credentialsFromSecret(data: SecretData | undefined, secret: stri
   return credentials;
 }
 
+/** The text of a Secret's key; undefined when it has none. */
+export function valueReader(data: SecretData | undefined): (key: string) => string | undefined {
+  return (key) => {
+    const value = data?.[key];
+    return value === undefined ? undefined : Buffer.from(value, 'base64').toString('utf8');
+  };
+}
+
 /** Credentials with the URL's own user name and password as the fallback. */
 export function withUserinfo(
   url: RepositoryUrl,
   credentials: GitCredentials | undefined,
 ): GitCredentials | undefined {
-  if (url.userinfo === undefined) return credentials;
+  if (url.userinfo === undefined || url.transport === 'ssh') return credentials;
   if (credentials?.basic !== undefined || credentials?.bearerToken !== undefined) return credentials;
   return { ...credentials, basic: url.userinfo };
 }
@@ -68,11 +92,23 @@ export function secretsOf(credentials: GitCredentials | undefined): string[] {
     credentials?.basic?.password,
     authorization?.slice(authorization.indexOf(' ') + 1),
     credentials?.basic === undefined ? undefined : encodeURIComponent(credentials.basic.password),
+    credentials?.ssh?.passphrase,
+    credentials?.proxy?.basic?.password,
+    credentials?.proxy?.basic === undefined
+      ? undefined
+      : encodeURIComponent(credentials.proxy.basic.password),
   ];
   return secrets.filter(isSet).sort((a, b) => b.length - a.length);
 }
 
-function basicFrom(read: (key: string) => string | undefined, secret: string): Pick<GitCredentials, 'basic'> {
+/**
+ * `username` and `password` of a Secret.
+ * @throws SourceError `AuthenticationFailed`
+ */
+export function basicFrom(
+  read: (key: string) => string | undefined,
+  secret: string,
+): Pick<GitCredentials, 'basic'> {
   const username = singleLine(read('username'), 'username', secret);
   const password = singleLine(read('password'), 'password', secret);
   if (!isSet(username)) {
@@ -105,7 +141,8 @@ function singleLine(value: string | undefined, key: string, secret: string): str
   return value;
 }
 
-function pem(value: string, key: string, secret: string): string {
+/** @throws SourceError `AuthenticationFailed` when the value isn't PEM */
+export function pem(value: string, key: string, secret: string): string {
   if (!value.includes('-----BEGIN ')) throw refused(`${key} in ${secret} is not PEM ('-----BEGIN …')`);
   return value;
 }

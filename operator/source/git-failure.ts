@@ -4,19 +4,21 @@ import { REASON } from '../api/conditions.ts';
 import { type GitCredentials, secretsOf } from './credentials.ts';
 import { SourceError } from './errors.ts';
 import type { GitExit } from './git-process.ts';
+import { sshLoginHint } from './ssh-failure.ts';
 
 /** What went wrong, as far as it decides what to do next. */
 export type GitTrouble = 'authentication' | 'ref' | 'redirect' | 'connection' | 'other';
 
 const MESSAGE_LIMIT = 500;
-const NOISE = /^(hint:|warning:|POST git-|Cloning into|\s*$)/;
+const NOISE =
+  /^(hint:|warning:|POST git-|Cloning into|fatal: Could not read from remote|Please make sure you|and the repository exists|\s*$)/;
 const PATTERNS: ReadonlyArray<readonly [GitTrouble, RegExp]> = [
   ['authentication', /could not read (Username|Password)|Authentication failed|returned error: 40[13]\b/],
   ['redirect', /returned error: 30[1278]\b|unable to update url base from redirection/],
   ['ref', /couldn't find remote ref|not our ref|unadvertised object/],
   [
     'connection',
-    /Could not resolve|Failed to connect|Connection (refused|reset|timed out)|returned error: (404|410|429|5\d\d)|SSL|certificate|not valid: is this a git repository|repository '.*' not found/i,
+    /Could not resolve|Failed to connect|Connection (refused|reset|timed out)|returned error: (404|410|429|5\d\d)|SSL|certificate|not valid: is this a git repository|repository '.*' not found|Could not read from remote/i,
   ],
 ];
 
@@ -25,6 +27,7 @@ const PATTERNS: ReadonlyArray<readonly [GitTrouble, RegExp]> = [
  * is `other`, and treated with more care, not less.
  */
 export function classify(exit: GitExit): GitTrouble {
+  if (sshLoginHint(exit.stderr) !== undefined) return 'authentication';
   return PATTERNS.find(([, pattern]) => pattern.test(exit.stderr))?.[0] ?? 'other';
 }
 
@@ -35,9 +38,10 @@ export function gitFailure(
 ): SourceError {
   const subject = `failed to ${o.what} '${o.href}'`;
   if (classify(exit) === 'authentication') {
-    const hint = hasLogin(o.credentials)
+    const httpHint = hasLogin(o.credentials)
       ? 'the server refused the credentials: check the Secret in spec.secretRef'
       : 'the server asks for credentials: name a Secret with them in spec.secretRef';
+    const hint = sshLoginHint(exit.stderr) ?? httpHint;
     return new SourceError(REASON.authenticationFailed, `${subject}: ${hint}`);
   }
   return new SourceError(
@@ -52,7 +56,7 @@ export function summary(stderr: string, secrets: readonly string[]): string {
     .split(/[\r\n]+/)
     .map((line) => printable(line).trim())
     .filter((line) => !NOISE.test(line));
-  const telling = lines.filter((line) => /^(fatal|error|remote):/.test(line));
+  const telling = lines.filter((line) => /^(fatal|error|remote|ssh):/.test(line));
   let text = [...new Set(telling.length > 0 ? telling : lines)]
     .map((line) => line.replace(/^(fatal|error): /, ''))
     .join('; ');

@@ -83,7 +83,7 @@ export class GitNetwork {
     let href = this.#moved.get(address.href) ?? address.href;
     for (let redirects = 0; ; redirects++) {
       try {
-        return await withRemoteSession(this.#temporaryRoot, credentials, (session) =>
+        return await withRemoteSession(this.#temporaryRoot, remote, (session) =>
           runGit({ tool: this.#tool, args: args(href), ...session, signal, limitBytes: OUTPUT_LIMIT_BYTES }),
         );
       } catch (error) {

@@ -23,6 +23,8 @@ export interface GitCall {
   settings?: GitSettings;
   /** The home folder: empty, for libcurl looks for a `.netrc` there. A local call needs none. */
   home?: string;
+  /** What this call's server needs, on top of (and instead of) what every call gets. */
+  environment?: Readonly<Record<string, string>>;
   /** Its abort ends git and everything that git started. */
   signal: AbortSignal;
 }
@@ -73,7 +75,7 @@ const ALWAYS: GitSettings = [
 
 /**
  * The environment of one call: no system or user configuration, no prompt, no credential helper, no hook, no
- * transport but HTTP(S), messages in English.
+ * transport but HTTP(S) unless the call says so, messages in English.
  */
 function isolatedEnvironment(call: GitCall): Record<string, string> {
   const settings = [...ALWAYS, ...(call.settings ?? [])];
@@ -96,6 +98,7 @@ function isolatedEnvironment(call: GitCall): Record<string, string> {
     GIT_ALLOW_PROTOCOL: 'http:https',
     GIT_PROTOCOL_FROM_USER: '0',
     GIT_CONFIG_COUNT: String(settings.length),
+    ...call.environment,
   };
   for (const [index, [key, value]] of settings.entries()) {
     environment[`GIT_CONFIG_KEY_${index}`] = key;

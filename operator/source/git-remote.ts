@@ -4,29 +4,36 @@ import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { authorizationOf, type GitCredentials } from './credentials.ts';
 import type { GitSettings } from './git-process.ts';
+import type { RepositoryUrl } from './repository-url.ts';
+import { sshEnvironment } from './ssh-session.ts';
 
 /** What one network call gets on top of the isolation that every call has. */
 export interface RemoteSession {
   home: string;
   settings: GitSettings;
+  environment: Readonly<Record<string, string>>;
 }
 
 /**
- * Runs `work` with an empty home folder (0700, below `temporaryRoot`) that also holds the certificates for this one
- * call, and removes it afterwards, whatever happens.
+ * Runs `work` with an empty home folder (0700, below `temporaryRoot`) that also holds the certificates and keys for this
+ * one call, and removes it afterwards, whatever happens.
  *
  * git re-sends its extra headers to wherever a redirect led, another host included; so redirects are only followed
  * where there is nothing to give away.
  */
 export async function withRemoteSession<T>(
   temporaryRoot: string,
-  credentials: GitCredentials | undefined,
+  remote: { address: RepositoryUrl; credentials?: GitCredentials | undefined },
   work: (session: RemoteSession) => Promise<T>,
 ): Promise<T> {
   await mkdir(temporaryRoot, { recursive: true, mode: 0o700 });
   const home = await mkdtemp(join(temporaryRoot, 'call-'));
   try {
-    return await work({ home, settings: await settingsFor(home, credentials) });
+    const { address, credentials } = remote;
+    if (address.transport !== 'ssh')
+      return await work({ home, settings: await settingsFor(home, credentials), environment: {} });
+    const settings = [['protocol.version', '2']] as const;
+    return await work({ home, settings, environment: await sshEnvironment(home, credentials?.ssh) });
   } finally {
     await rm(home, { recursive: true, force: true });
   }

@@ -190,14 +190,6 @@ export class GitFetcher {
     work: (remote: Remote) => Promise<T>,
   ): Promise<T> {
     const address = parseRepositoryUrl(request.url);
-    if (address.transport === 'ssh')
-      throw new SourceError(
-        REASON.gitOperationFailed,
-        'spec.url: ssh is not supported yet: use the https:// address',
-        {
-          stalled: true,
-        },
-      );
     const timeout = AbortSignal.timeout(request.timeoutMs);
     const deadline = AbortSignal.any([request.signal, timeout]);
     const credentials = withUserinfo(address, request.credentials);

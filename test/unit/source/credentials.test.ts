@@ -6,15 +6,15 @@ import {
   withUserinfo,
 } from '../../../operator/source/credentials.ts';
 import { SourceError } from '../../../operator/source/errors.ts';
-import { parseRepositoryUrl } from '../../../operator/source/repository-url.ts';
+import { parseRepositoryUrl, type Transport } from '../../../operator/source/repository-url.ts';
 
 const PEM = '-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n';
 
-function read(values: Record<string, string>) {
+function read(values: Record<string, string>, transport: Transport = 'https') {
   const data = Object.fromEntries(
     Object.entries(values).map(([key, value]) => [key, Buffer.from(value).toString('base64')]),
   );
-  return credentialsFromSecret(data, 'Secret team/login');
+  return credentialsFromSecret(data, 'Secret team/login', transport);
 }
 
 describe('the Secret of a GitRepository', () => {
