@@ -5,6 +5,7 @@
 //   node hack/run.mjs COMMAND [ARGUMENT]...        COMMAND as in `commands` below
 //
 // Plain Node 20, no dependency. The exit code is the command's own.
+import { readdirSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { runInForeground } from './launcher/child.mjs';
 import { ensureInstalled } from './launcher/install.mjs';
@@ -43,6 +44,12 @@ const tests = (given) => {
   return { name: 'tests', command: ['mocha', ...files, ...given] };
 };
 
+const benchmarks = () =>
+  readdirSync(join(projectRoot, 'test', 'bench'))
+    .filter((file) => file.endsWith('.ts'))
+    .map((file) => file.slice(0, -'.ts'.length))
+    .sort();
+
 /** @type {Record<string, Command>} */
 const commands = {
   demo: {
@@ -61,6 +68,24 @@ const commands = {
     tools: 'test',
     environment: { SIGNET_TEST_LONG: '1' },
     steps: (given) => [tests(given)],
+  },
+  // Beside other projects' own controllers, which take minutes to build.
+  'test:compat': {
+    needs: ['git', 'go'],
+    tools: 'compat',
+    steps: (given) => [
+      { name: 'compatibility tests', command: ['mocha', 'test/compat/**/*.test.ts', ...given] },
+    ],
+  },
+  // A benchmark by its file's name in test/bench, without the ending; all of them without a name.
+  bench: {
+    needs: ['git', 'go'],
+    tools: 'demo',
+    steps: ([name, ...given]) =>
+      (name === undefined ? benchmarks() : [name]).map((each) => ({
+        name: `benchmark ${each}`,
+        command: [`test/bench/${each}.ts`, ...given],
+      })),
   },
   types: { needs: [], steps: (given) => [{ name: 'types', command: ['tsc', '--noEmit', ...given] }] },
   lint: {
