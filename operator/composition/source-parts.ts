@@ -7,6 +7,7 @@ import { FINALIZER, GIT_REPOSITORY_STATUS_MANAGER } from '../api/names.ts';
 import { GIT_REPOSITORY } from '../api/resources.ts';
 import { gitRepositoryReconciler } from '../controllers/git-repository.ts';
 import { GIT_REPOSITORY_POLICY } from '../controllers/git-repository-conditions.ts';
+import { includeWatch } from '../controllers/git-repository-includes.ts';
 import { jitter } from '../controllers/intervals.ts';
 import { SourceSecrets } from '../controllers/source-secrets.ts';
 import { WebhookRefused, Webhooks, webhookChanged } from '../controllers/webhooks.ts';
@@ -14,6 +15,8 @@ import { Controller } from '../runtime/controller.ts';
 import { anyOf, ownChange } from '../runtime/enqueue-predicate.ts';
 import { HttpServer, parseBindAddress } from '../runtime/http.ts';
 import type { Manager } from '../runtime/manager.ts';
+import { ownKind } from '../runtime/own-kind.ts';
+import { ArtifactReader } from '../source/artifact-reader.ts';
 import { ArtifactServer } from '../source/artifact-server.ts';
 import type { ArtifactStore } from '../source/artifact-store.ts';
 import { messageOf } from '../source/errors.ts';
@@ -27,6 +30,12 @@ export function addSourceParts(manager: Manager, composition: Composition, store
   const { client, informers } = platform;
   const cacheRoot = join(options.storagePath, 'git');
   const basics = controllerBasics(manager, composition, 'source-controller');
+  const artifacts = new ArtifactReader({ store, cacheRoot: join(options.storagePath, 'included'), logger });
+  const repositories = informers.acquire(
+    ownKind<GitRepositorySpec, GitRepositoryStatus>({
+      ...{ type: GIT_REPOSITORY, namespace: basics.namespace, labelSelector: options.watchLabelSelector },
+    }),
+  );
   const onPush = (key: string): void => controller.enqueue(key);
   const webhooks: Webhooks = new Webhooks({
     client,
@@ -39,6 +48,11 @@ export function addSourceParts(manager: Manager, composition: Composition, store
     reconciler: gitRepositoryReconciler({
       ...{ client, store, webhooks },
       git: new GitFetcher({ cacheRoot, searchPath: path, logger }),
+      includes: {
+        artifacts,
+        repositories: () => controller.store,
+        requeueDependencyMs: options.requeueDependencyMs,
+      },
       jitter: jitter(options.intervalJitterPercentage),
     }),
     policy: GIT_REPOSITORY_POLICY,
@@ -56,9 +70,18 @@ export function addSourceParts(manager: Manager, composition: Composition, store
     repositories: () => controller.store,
     onChanged: (key) => controller.enqueue(key),
   });
+  manager.add(
+    part('included artifacts', {
+      stop: async () => {
+        repositories.release();
+        await artifacts.close();
+      },
+    }),
+  );
   manager.add(new ArtifactServer({ store, address: options.storageAddr, logger }));
   manager.add(controller);
   manager.add(secrets);
+  manager.add(includeWatch(repositories.informer, (key) => controller.enqueue(key)));
 }
 
 /** What binds the webhook address when the first GitRepository asks for it; undefined when that is turned off. */

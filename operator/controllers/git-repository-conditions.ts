@@ -17,6 +17,7 @@ export const GIT_REPOSITORY_POLICY: ConditionPolicy<GitRepositoryStatus> = fluxP
       REASON.authenticationFailed,
       REASON.emptyGitRepository,
     ],
+    IncludeUnavailable: [REASON.notFound, REASON.noArtifact, REASON.copyFailure, REASON.includeCycle],
     StorageOperationFailed: [REASON.archiveOperationFailed],
   },
   derived: {
@@ -31,8 +32,13 @@ export const GIT_REPOSITORY_POLICY: ConditionPolicy<GitRepositoryStatus> = fluxP
   },
 });
 
-/** True when the pass before ended in one of the conditions that exist only while something is wrong. */
+/** The condition that says whether, and by whom, the revision is signed; the reconciler's own to set. */
+export const SOURCE_VERIFIED = 'SourceVerified';
+
+/** True when the pass before found something wrong: by a condition that exists only then, or by no signature. */
 export function hasFailed(status: GitRepositoryStatus | undefined): boolean {
   const negative = Object.keys(GIT_REPOSITORY_POLICY.negative);
-  return (status?.conditions ?? []).some((c) => negative.includes(c.type) && c.status === 'True');
+  return (status?.conditions ?? []).some((c) =>
+    c.type === SOURCE_VERIFIED ? c.status === 'False' : negative.includes(c.type) && c.status === 'True',
+  );
 }

@@ -1,38 +1,22 @@
 /** GitRepository: from a repository's head to a published artifact. */
 
 import { REASON } from '../api/conditions.ts';
-import type {
-  GitRepositoryStatusArtifact as Artifact,
-  GitRepository,
-  GitRepositorySpec,
-  GitRepositoryStatus,
-} from '../api/git-repository.gen.ts';
+import type { GitRepository, GitRepositorySpec, GitRepositoryStatus } from '../api/git-repository.gen.ts';
 import { objectKey } from '../api/resources.ts';
-import type { KubeClient } from '../kube/client.ts';
-import { failed, type ReconcileContext, type Reconciler, stalled, step } from '../runtime/reconciler.ts';
-import type { ArtifactStore } from '../source/artifact-store.ts';
-import { SourceError } from '../source/errors.ts';
-import type { GitFetcher, GitRequest, ResolvedRevision } from '../source/git.ts';
+import { type ReconcileContext, type Reconciler, stalled } from '../runtime/reconciler.ts';
+import type { GitRequest, ResolvedRevision } from '../source/git.ts';
 import { selectRef } from '../source/git-ref.ts';
 import { parseRepositoryUrl } from '../source/repository-url.ts';
 import { readGitCredentials } from './git-credentials.ts';
-import {
-  collectGarbage,
-  currentArtifact,
-  ownerOf,
-  type Published,
-  shortened,
-  tell,
-} from './git-repository-storage.ts';
+import { type ContentDependencies, publishedContent } from './git-repository-content.ts';
+import { collectGarbage, currentArtifact, ownerOf, tell } from './git-repository-storage.ts';
 import { type Jitter, specDurationMs } from './intervals.ts';
+import { sourceStep } from './source-step.ts';
 import { type UnsupportedField, unsupportedMessage } from './unsupported.ts';
 import { WebhookRefused, type Webhooks } from './webhooks.ts';
 
 /** What fetching works with. */
-export interface GitRepositoryDependencies {
-  client: KubeClient;
-  git: GitFetcher;
-  store: ArtifactStore;
+export interface GitRepositoryDependencies extends ContentDependencies {
   webhooks: Webhooks;
   jitter: Jitter;
 }
@@ -43,11 +27,7 @@ const DEFAULT_TIMEOUT_MS = 60_000;
 const DEFAULT_INTERVAL_MS = 60_000;
 
 const UNSUPPORTED: readonly UnsupportedField<GitRepositorySpec>[] = [
-  { field: 'verify', used: (spec) => spec.verify !== undefined },
   { field: 'proxySecretRef', used: (spec) => spec.proxySecretRef !== undefined },
-  { field: 'recurseSubmodules', used: (spec) => spec.recurseSubmodules === true },
-  { field: 'include', used: (spec) => (spec.include ?? []).length > 0 },
-  { field: 'sparseCheckout', used: (spec) => (spec.sparseCheckout ?? []).length > 0 },
   { field: 'serviceAccountName', used: (spec) => spec.serviceAccountName !== undefined },
   { field: 'provider', used: (spec) => (spec.provider ?? 'generic') !== 'generic' },
 ];
@@ -68,10 +48,7 @@ export function gitRepositoryReconciler(
       outcomeOf(listening);
       const current = outcomeOf(stored);
       const { request, head } = outcomeOf(resolved);
-      const published =
-        current !== undefined && !needsPublishing(repository, head, current)
-          ? { artifact: current, subject: current.revision }
-          : await publish({ repository, request, head, dependencies, context });
+      const published = await publishedContent({ repository, request, head, current, dependencies, context });
       tell(repository, published, context);
       await collectGarbage(repository, published.artifact, store, context);
       return {
@@ -137,51 +114,6 @@ async function requestOf(
   });
 }
 
-function needsPublishing(repository: GitRepository, head: ResolvedRevision, current: Artifact): boolean {
-  const { spec, status } = repository;
-  return head.revision !== current.revision || (spec.ignore ?? '') !== (status?.observedIgnore ?? '');
-}
-
-async function publish(o: {
-  repository: GitRepository;
-  request: GitRequest;
-  head: ResolvedRevision;
-  dependencies: GitRepositoryDependencies;
-  context: Context;
-}): Promise<Published> {
-  const { repository, request, head, context } = o;
-  const { git, store } = o.dependencies;
-  const { signal } = context;
-  if (repository.status?.artifact?.revision !== head.revision) {
-    const message = `building artifact: new upstream revision '${head.revision}'`;
-    context.progress(REASON.progressing, message);
-  }
-  const fetched = await sourceStep(() => git.fetch({ ...request, ...head }));
-  const { ignore } = repository.spec;
-  const artifact = await sourceStep(async () => {
-    const { commit, revision } = fetched;
-    const tree = await git.tree({ key: request.key, url: request.url, commit, signal });
-    return store.publish({ ...ownerOf(repository), revision, commit, tree, ignore, signal });
-  });
-  context.record({ artifact, observedIgnore: ignore ?? null });
-  return { artifact, subject: shortened(fetched.subject) };
-}
-
 function cacheKey({ metadata: { namespace = '', name } }: GitRepository): string {
   return `gitrepository/${namespace}/${name}`;
-}
-
-/** A step of the source room: its errors bring their own reason, and say when only a new spec can help. */
-function sourceStep<T>(work: () => Promise<T>): Promise<T> {
-  return step(REASON.gitOperationFailed, async () => {
-    try {
-      return await work();
-    } catch (error) {
-      if (!(error instanceof SourceError)) throw error;
-      const { reason, message } = error;
-      return error.stalled
-        ? stalled(reason, message, { cause: error })
-        : failed(reason, message, { cause: error });
-    }
-  });
 }

@@ -116,6 +116,8 @@ export interface SummaryInput<Status> {
   requestedAt: string | undefined;
   standing: Standing;
   progress: { reason: string; message: string } | undefined;
+  /** What the reconciler says of conditions that are its own; `undefined` removes one. */
+  claims?: ReadonlyMap<string, ConditionFact | undefined>;
   /** RFC 3339, whole seconds. */
   now: string;
 }
@@ -196,6 +198,7 @@ function changesOf<Status>(
   const changes: Changes = new Map();
   if (standing.state === 'suspended' || standing.state === 'interrupted') return changes;
   for (const [type, derive] of Object.entries(policy.derived)) changes.set(type, derive(before));
+  for (const [type, fact] of input.claims ?? []) changes.set(type, fact);
   if (standing.state === 'announced' || standing.state === 'progressing') {
     for (const [type, fact] of progressChanges(policy, input, before)) changes.set(type, fact);
     return changes;

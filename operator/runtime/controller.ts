@@ -286,6 +286,7 @@ export class Controller<Spec, Status extends object> implements Runnable {
       record: (facts) => pass.record(facts),
       checkpoint: () => pass.write({ state: 'progressing' }),
       progress: (reason, message) => pass.progress(reason, message),
+      claim: (type, fact) => pass.claim(type, fact),
       event: (event) => this.#event(pass.object, event),
     };
     try {

@@ -9,7 +9,13 @@
 import { RECONCILE_REQUEST_ANNOTATION } from '../api/names.ts';
 import type { CustomResource } from '../api/objects.ts';
 import { isConflict, isNotFound } from '../kube/errors.ts';
-import { type ConditionPolicy, needsAnnouncement, type Standing, summarize } from './condition-policy.ts';
+import {
+  type ConditionFact,
+  type ConditionPolicy,
+  needsAnnouncement,
+  type Standing,
+  summarize,
+} from './condition-policy.ts';
 import type { Facts } from './reconciler.ts';
 
 /** How a pass reaches the API server. */
@@ -45,6 +51,7 @@ export class Pass<Spec, Status> {
   #unwritten: boolean;
   #gone = false;
   #progress: { reason: string; message: string } | undefined;
+  readonly #claims = new Map<string, ConditionFact | undefined>();
   #writes: Promise<void> = Promise.resolve();
 
   constructor(o: {
@@ -90,6 +97,11 @@ export class Pass<Spec, Status> {
   /** See `ReconcileContext.progress`. */
   progress(reason: string, message: string): void {
     this.#progress = { reason, message };
+  }
+
+  /** See `ReconcileContext.claim`. */
+  claim(type: string, fact: ConditionFact | undefined): void {
+    this.#claims.set(type, fact);
   }
 
   /** Says that a new generation is worked on, where the kind does and it hasn't been said. */
@@ -151,6 +163,7 @@ export class Pass<Spec, Status> {
       requestedAt: this.#requestedAt,
       standing,
       progress: this.#progress,
+      claims: this.#claims,
       now: new Date().toISOString().replace(/\.\d+Z$/, 'Z'),
     });
   }

@@ -8,6 +8,7 @@
 
 import type { LogFields, Logger } from '../api/logger.ts';
 import type { CustomResource } from '../api/objects.ts';
+import type { ConditionFact } from './condition-policy.ts';
 
 /** A pass that succeeded. */
 export interface Outcome {
@@ -47,6 +48,11 @@ export interface ReconcileContext<Status> {
   checkpoint(): Promise<void>;
   /** What the pass is doing now; seen in status at the next checkpoint, or as the retry's text if it fails. */
   progress(reason: string, message: string): void;
+  /**
+   * What a condition says from now on that the kind's policy leaves to the reconciler; `undefined` removes it. Holds
+   * however the pass ends.
+   */
+  claim(type: string, fact: ConditionFact | undefined): void;
   event(event: ReconcileEvent): void;
 }
 

@@ -7,6 +7,9 @@ import { GitExit, type GitTool, runGit } from './git-process.ts';
 /** Where a fetch puts what it got: it keeps the commit alive, and is offered as `have` to the next fetch. */
 export const HEAD_REF = 'refs/signet/head';
 
+/** The folder beside a GitRepository's cache that holds those of its submodules. */
+export const SUBMODULES = 'submodules';
+
 /** Repacks once there are that many loose objects or packs; then nothing unreachable survives. */
 const MAINTENANCE_SETTINGS = [
   ['gc.auto', '1000'],
@@ -79,11 +82,12 @@ export class GitCache {
     await rm(this.directory, { recursive: true, force: true });
   }
 
-  /** Removes every other cache of the same GitRepository: those of its former URLs, and unfinished ones. */
+  /** Removes every other cache of the same repository: those of its former URLs, and unfinished ones. */
   async removeSiblings(): Promise<void> {
     const parent = dirname(this.directory);
+    const kept = [basename(this.directory), SUBMODULES];
     for (const name of await readdir(parent))
-      if (name !== basename(this.directory)) await rm(join(parent, name), { recursive: true, force: true });
+      if (!kept.includes(name)) await rm(join(parent, name), { recursive: true, force: true });
   }
 
   /** The commit that `HEAD_REF` names (an annotated tag peeled), or undefined. */
@@ -102,6 +106,17 @@ export class GitCache {
   async hasTag(tagObject: string, commit: string, signal: AbortSignal): Promise<boolean> {
     const peeled = await this.#answer(['rev-parse', '--verify', '--quiet', `${tagObject}^{commit}`], signal);
     return peeled === commit;
+  }
+
+  /** The annotated tag that `HEAD_REF` names, if it stands for the commit. */
+  async tagAtHead(commit: string, signal: AbortSignal): Promise<string | undefined> {
+    const tag = await this.#answer(['rev-parse', '--verify', '--quiet', `${HEAD_REF}^{tag}`], signal);
+    return tag !== undefined && (await this.hasTag(tag, commit, signal)) ? tag : undefined;
+  }
+
+  /** An object's bytes. @throws GitExit */
+  async read(type: 'commit' | 'tag', id: string, signal: AbortSignal): Promise<Buffer> {
+    return runGit({ tool: this.#tool, args: this.args('cat-file', type, id), signal });
   }
 
   /** True when `commit` is in the history of what was fetched. */

@@ -1,18 +1,18 @@
 /** From a URL and a ref to a commit's tree, by the real `git`. */
 
 import { createHash } from 'node:crypto';
-import { rm } from 'node:fs/promises';
+import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { REASON } from '../api/conditions.ts';
 import { formatDurationMs } from '../api/duration.ts';
 import type { Logger } from '../api/logger.ts';
 import { type GitCredentials, withUserinfo } from './credentials.ts';
-import { messageOf, SourceError } from './errors.ts';
-import { GitCache } from './git-cache.ts';
+import { messageOf, SourceError, systemErrorCode } from './errors.ts';
+import { GitCache, SUBMODULES } from './git-cache.ts';
 import { gitFailure } from './git-failure.ts';
 import { bringCommit } from './git-fetch.ts';
 import { GitNetwork, type Remote } from './git-network.ts';
-import { GitExit, type GitTool } from './git-process.ts';
+import { GitExit, type GitTool, runGit } from './git-process.ts';
 import { fullRefName, type GitRef, revisionOf, type WantedRef } from './git-ref.ts';
 import { tagOfRange } from './git-tags.ts';
 import { readTree } from './git-tree.ts';
@@ -22,7 +22,7 @@ import type { SourceTree } from './source-tree.ts';
 
 /** What a call about one GitRepository needs. */
 export interface GitRequest {
-  /** `gitrepository/<namespace>/<name>`: names the cache. */
+  /** `gitrepository/<namespace>/<name>`: names the cache; with `/submodules/<id>`, that of a submodule. */
   key: string;
   /** `spec.url`. */
   url: string;
@@ -58,7 +58,13 @@ export interface FetchedCommit {
   subject: string;
 }
 
-const KEY = /^[a-z0-9]+(\/[a-z0-9]([a-z0-9.-]*[a-z0-9])?){2}$/;
+/** Git's own bytes, to verify signatures of. */
+export interface RawObjects {
+  commit: Buffer;
+  tag: Buffer | undefined;
+}
+
+const KEY = /^[a-z0-9]+(\/[a-z0-9]([a-z0-9.-]*[a-z0-9])?){2}(\/submodules\/[0-9a-f]+)?$/;
 const SHA1_LENGTH = 40;
 
 /**
@@ -143,6 +149,39 @@ export class GitFetcher {
       });
     };
     return readTree({ cache, tool: this.#tool, commit: o.commit, signal: o.signal, damaged });
+  }
+
+  /** A fetched commit as git keeps it, and the annotated tag that it was fetched by. @throws GitExit */
+  async rawObjects(o: {
+    key: string;
+    url: string;
+    commit: string;
+    signal: AbortSignal;
+  }): Promise<RawObjects> {
+    const cache = this.#cache(o);
+    const commit = await cache.read('commit', o.commit, o.signal);
+    const tag = await cache.tagAtHead(o.commit, o.signal);
+    return { commit, tag: tag === undefined ? undefined : await cache.read('tag', tag, o.signal) };
+  }
+
+  /** What a text in the syntax of git-config(1) sets, by name; included files are not read. @throws GitExit */
+  async readConfig(text: string, signal: AbortSignal): Promise<Map<string, string>> {
+    const args = ['config', '--file=-', '--no-includes', '--null', '--list'];
+    const output = await runGit({ tool: this.#tool, args, input: text, signal });
+    const settings = output.toString('utf8').split('\0').filter(Boolean);
+    return new Map(
+      settings.map((setting) => {
+        const end = setting.indexOf('\n');
+        return end < 0 ? [setting, ''] : [setting.slice(0, end), setting.slice(end + 1)];
+      }),
+    );
+  }
+
+  /** Removes the caches of a GitRepository's submodules but for these. */
+  async keepSubmodules(key: string, ids: ReadonlySet<string>): Promise<void> {
+    const directory = join(this.#keyDirectory(key), SUBMODULES);
+    for (const id of await namesIn(directory))
+      if (!ids.has(id)) await rm(join(directory, id), { recursive: true, force: true });
   }
 
   /** Forgets a GitRepository. */
@@ -247,4 +286,13 @@ function lookUp(
       { stalled: true },
     );
   return peeled === undefined || object === undefined ? { commit } : { commit, tagObject: object };
+}
+
+async function namesIn(directory: string): Promise<string[]> {
+  try {
+    return await readdir(directory);
+  } catch (error) {
+    if (systemErrorCode(error) === 'ENOENT') return [];
+    throw error;
+  }
 }

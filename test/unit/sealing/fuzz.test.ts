@@ -128,6 +128,7 @@ describe('the sealing room under bad input', function () {
         logger,
         reconcileId: 'r',
         progress: () => {},
+        claim: () => {},
         checkpoint: async () => {},
       },
       record: (facts) => texts.push(JSON.stringify(facts)),
