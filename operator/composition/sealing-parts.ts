@@ -27,6 +27,12 @@ export interface SealingControls {
 }
 
 /** What the controllers of all namespaces share. */
+/**
+ * A pass spends half of its time at the keys, which take so many operations at once whatever the passes, and half
+ * waiting for the API server: with two for each worker neither waits for the other.
+ */
+const PASSES_PER_WORKER = 2;
+
 interface Shared {
   basics: ReturnType<typeof controllerBasics>;
   keys: KeyRing;
@@ -121,7 +127,7 @@ function addController(
     reconciler: measured(reconciler, metrics),
     policy: SEALED_SECRET_POLICY,
     shouldEnqueue: anyOf(ownChange(), metadataChanged),
-    concurrency: options.concurrent['sealed-secrets'],
+    concurrency: PASSES_PER_WORKER * options.concurrent['sealed-secrets'],
     fieldManager: SEALED_SECRETS_FIELD_MANAGER,
     statusWrite: options.updateStatus ? 'put' : 'none',
     onStatusFailed: ({ metadata }) => metrics.failed('status', metadata.namespace ?? ''),

@@ -26,7 +26,7 @@ export interface SealedSecretDependencies {
   openers: OpenerMemory;
   acceptDeprecatedV1Data: boolean;
   /** Told of each write; absent where Secrets aren't watched. */
-  secrets?: Pick<SecretWatch, 'during'> | undefined;
+  secrets?: Pick<SecretWatch, 'during' | 'seemsAbsent'> | undefined;
 }
 
 type Context = ReconcileContext<SealedSecretStatus>;
@@ -89,32 +89,50 @@ async function open(
 /** Brings the Secret in line; whether that took a write. */
 async function write(
   sealedSecret: SealedSecret,
-  { secret, generated }: Unsealed,
+  unsealed: Unsealed,
   dependencies: SealedSecretDependencies,
   context: Context,
 ): Promise<boolean> {
-  const { spec, metadata } = sealedSecret;
+  const { metadata } = sealedSecret;
+  const { client, secrets } = dependencies;
+  // Spares a read where there is probably nothing to read; a create that collides reads.
+  let absent = secrets?.seemsAbsent(keyOf(metadata)) === true;
   for (let collisions = 0; ; collisions += 1) {
-    const existing = await dependencies.client.get(SECRET, metadata, { signal: context.signal });
-    leaveDeleted(sealedSecret, existing, context);
-    const settled = isSettled(sealedSecret);
-    const desired = keepGenerated({ desired: secret, generated, existing, spec, settled });
-    const decision = decideWrite({ desired, existing, ownerUid: metadata.uid });
+    const existing = absent ? undefined : await client.get(SECRET, metadata, { signal: context.signal });
+    absent = false;
     try {
-      const written = await carryOut(sealedSecret, decision, dependencies, context);
-      // A Secret made for a template that asks for no owner is nobody's from then on: upstream says so at once.
-      if (written !== undefined) {
-        const after = decideWrite({ desired, existing: written, ownerUid: metadata.uid });
-        if (after.action === 'refuse') refuse(after.message);
-      }
-      return written !== undefined;
+      leaveDeleted(sealedSecret, existing, context);
+      return await bringInLine({ sealedSecret, unsealed, existing }, dependencies, context);
     } catch (error) {
-      const collided =
-        isConflict(error) || isAlreadyExists(error) || (existing !== undefined && isNotFound(error));
       if (!(error instanceof ApiError)) throw error;
+      const collided = isCollision(error) || (existing !== undefined && isNotFound(error));
       if (!collided || collisions >= MOST_COLLISIONS) refuseUpdate(sealedSecret, error);
     }
   }
+}
+
+async function bringInLine(
+  o: { sealedSecret: SealedSecret; unsealed: Unsealed; existing: StoredObject | undefined },
+  dependencies: SealedSecretDependencies,
+  context: Context,
+): Promise<boolean> {
+  const { sealedSecret, existing } = o;
+  const { secret, generated } = o.unsealed;
+  const settled = isSettled(sealedSecret);
+  const desired = keepGenerated({ desired: secret, generated, existing, spec: sealedSecret.spec, settled });
+  const ownerUid = sealedSecret.metadata.uid;
+  const decision = decideWrite({ desired, existing, ownerUid });
+  const written = await carryOut(sealedSecret, decision, dependencies, context);
+  if (written === undefined) return false;
+  // A Secret made for a template that asks for no owner is nobody's from then on: upstream says so at once.
+  const after = decideWrite({ desired, existing: written, ownerUid });
+  if (after.action === 'refuse') refuse(after.message);
+  return true;
+}
+
+/** Somebody else wrote the Secret between our read and our write. */
+function isCollision(error: ApiError): boolean {
+  return isConflict(error) || isAlreadyExists(error);
 }
 
 async function carryOut(

@@ -35,6 +35,7 @@ export class SecretWatch implements Runnable {
   readonly #writes = new Map<string, OwnWrite>();
   #release: () => void = () => {};
   #synced: () => boolean = () => false;
+  #has: (key: string) => boolean = () => false;
 
   constructor(o: SecretWatchOptions) {
     this.#o = o;
@@ -50,6 +51,7 @@ export class SecretWatch implements Runnable {
       variant: 'versions',
     });
     this.#synced = () => informer.hasSynced;
+    this.#has = (key) => informer.store.get(key) !== undefined;
     const unsubscribe = informer.subscribe(({ type, key, kept }) => {
       // What the first list brings is looked at anyway: every SealedSecret has a pass when the operator starts.
       if (type === 'added' && !informer.hasSynced) return;
@@ -67,6 +69,11 @@ export class SecretWatch implements Runnable {
 
   ready(): boolean | string {
     return this.#synced() || 'waiting for the list of secrets';
+  }
+
+  /** No such Secret is known. There may be one all the same: it is new, or not among those that are watched. */
+  seemsAbsent(key: string): boolean {
+    return this.#synced() && !this.#has(key);
   }
 
   /** Runs a write of ours to the Secret; answers what the write does. */

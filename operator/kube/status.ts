@@ -49,13 +49,17 @@ export async function putStatus<S extends object>(
     type: ResourceType;
     name: NamespacedName;
     mutate: (current: CustomResource<unknown, S>) => S | undefined;
+    /** The object as the caller has it: spares the first read. If it is an old one, the conflict says so. */
+    known?: CustomResource<unknown, S>;
     fieldManager: string;
     signal?: AbortSignal;
   },
 ): Promise<CustomResource<unknown, S> | undefined> {
   const { type, name, mutate, fieldManager, signal } = o;
+  let { known } = o;
   for (let conflicts = 0; ; conflicts += 1) {
-    const current = await client.get<CustomResource<unknown, S>>(type, name, { signal });
+    const current = known ?? (await client.get<CustomResource<unknown, S>>(type, name, { signal }));
+    known = undefined;
     if (current === undefined) return undefined;
     const status = mutate(current);
     if (status === undefined || statusDifference(current.status ?? {}, status) === undefined)

@@ -42,12 +42,12 @@ export function statusPort<Spec, Status extends object>(o: {
     if (o.statusWrite === 'merge-patch') {
       return seen(await patchStatus<Status>(client, { type, object, status, fieldManager, signal }));
     }
-    // Spares the read that a PUT begins with.
     if (statusDifference(object.status ?? {}, status) === undefined) return undefined;
     return seen(
       await putStatus<Status>(client, {
         type,
         name: nameOf(object),
+        known: object,
         // Another object under the same name: this status isn't about it.
         mutate: (current) => (current.metadata.uid === object.metadata.uid ? status : undefined),
         fieldManager,
