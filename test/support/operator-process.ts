@@ -16,6 +16,8 @@ export interface OperatorProcessOptions {
   onlyNamespace?: boolean;
   buildWorker: string;
   storagePath?: string;
+  /** In place of a free port on loopback. */
+  storageAddress?: string;
   /** Where kubeseal's face listens; without: on the loopback alone, which no service proxy reaches. */
   sealedSecretsHost?: string;
   flags?: readonly string[];
@@ -63,7 +65,7 @@ export async function launchOperator(options: OperatorProcessOptions): Promise<O
       ...['--build-worker', options.buildWorker],
       `--metrics-addr=127.0.0.1:${metrics}`,
       `--health-addr=127.0.0.1:${health}`,
-      `--storage-addr=127.0.0.1:${storage}`,
+      `--storage-addr=${options.storageAddress ?? `127.0.0.1:${storage}`}`,
       `--sealed-secrets-addr=${sealedSecretsHost}:${sealed}`,
       ...(options.flags ?? []),
     ],
