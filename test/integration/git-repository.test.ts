@@ -39,6 +39,11 @@ describe('the status of a GitRepository', () => {
     const { artifact } = repository.status ?? {};
     assert.equal(artifact?.path, `gitrepository/${world().namespace}/app/${commit}.tar.gz`);
     assert.match(artifact?.digest ?? '', /^sha256:[0-9a-f]{64}$/);
+    const written = world().auditedWrites(
+      (e) => e.objectRef?.subresource === 'status' && e.objectRef.namespace === world().namespace,
+    );
+    assert.ok(written.length > 0);
+    for (const { requestURI } of written) assert.match(requestURI, /fieldManager=source-controller/);
     const event = await scene.untilEvent('NewArtifact');
     assert.equal(event.message, `stored artifact for commit '${[...subject].slice(0, 50).join('')}...'`);
     assert.equal(event.metadata.annotations?.['source.toolkit.fluxcd.io/revision'], revision);
