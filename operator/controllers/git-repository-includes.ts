@@ -210,7 +210,7 @@ async function mountOf(
     const missing = code === 'ENOENT' || code === 'ENOTDIR';
     return failed(
       REASON.copyFailure,
-      `failed to copy '${name}' include from ${include.fromPath} to ${to}: ${missing ? 'spec.include names a path that its artifact does not have' : messageOf(error)}`,
+      `failed to copy '${name}' include from ${include.fromPath ?? '.'} to ${to}: ${missing ? 'spec.include names a path that its artifact does not have' : messageOf(error)}`,
     );
   }
 }

@@ -38,9 +38,9 @@ export async function fileTree(file: string, o: { id: string; name: string }): P
 }
 
 async function entryOf(file: string, names: Pick<TreeEntry, 'path' | 'oid'>): Promise<TreeEntry> {
-  const { mode, size, ...found } = await stat(file);
+  const found = await stat(file);
   if (found.isDirectory()) return { ...names, kind: 'directory', sizeBytes: 0 };
-  return { ...names, kind: (mode & EXECUTABLE) === 0 ? 'file' : 'executable', sizeBytes: size };
+  return { ...names, kind: (found.mode & EXECUTABLE) === 0 ? 'file' : 'executable', sizeBytes: found.size };
 }
 
 async function* readFiles(folder: string, files: readonly TreeEntry[], signal: AbortSignal) {
