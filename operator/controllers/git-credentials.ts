@@ -4,8 +4,9 @@ import { REASON } from '../api/conditions.ts';
 import type { GitRepository } from '../api/git-repository.gen.ts';
 import { SECRET } from '../api/resources.ts';
 import type { KubeClient } from '../kube/client.ts';
-import { failed } from '../runtime/reconciler.ts';
+import { failed, stalled } from '../runtime/reconciler.ts';
 import { credentialsFromSecret, type GitCredentials, type SecretData } from '../source/credentials.ts';
+import { proxyFromSecret } from '../source/proxy.ts';
 import { parseRepositoryUrl } from '../source/repository-url.ts';
 
 type SecretObject = NonNullable<Awaited<ReturnType<KubeClient['get']>>> & { data?: SecretData };
@@ -19,14 +20,25 @@ export async function readGitCredentials(
   client: KubeClient,
   signal: AbortSignal,
 ): Promise<GitCredentials | undefined> {
-  const { secretRef, url } = repository.spec;
-  if (secretRef === undefined) return undefined;
+  const { secretRef, proxySecretRef, url } = repository.spec;
   const { namespace = '' } = repository.metadata;
-  const read = (field: string, name: string): Promise<SecretObject> =>
-    readSecret({ client, namespace, field, name, signal });
-  const secret = await read('secretRef', secretRef.name);
   const { transport } = parseRepositoryUrl(url);
-  return credentialsFromSecret(secret.data, `Secret ${namespace}/${secretRef.name}`, transport);
+  const read = (field: string, name: string): Promise<SecretData | undefined> =>
+    readSecret({ client, namespace, field, name, signal });
+  if (proxySecretRef !== undefined && transport === 'ssh')
+    stalled(
+      REASON.gitOperationFailed,
+      'spec.proxySecretRef is for http:// and https:// addresses: remove it, or change spec.url',
+    );
+  const [login, proxy] = await Promise.all([
+    secretRef && read('secretRef', secretRef.name),
+    proxySecretRef && read('proxySecretRef', proxySecretRef.name),
+  ]);
+  if (secretRef === undefined && proxySecretRef === undefined) return undefined;
+  return {
+    ...(secretRef && credentialsFromSecret(login, `Secret ${namespace}/${secretRef.name}`, transport)),
+    ...(proxySecretRef && { proxy: proxyFromSecret(proxy, `Secret ${namespace}/${proxySecretRef.name}`) }),
+  };
 }
 
 async function readSecret(o: {
@@ -36,9 +48,9 @@ async function readSecret(o: {
   field: string;
   name: string;
   signal: AbortSignal;
-}): Promise<SecretObject> {
+}): Promise<SecretData | undefined> {
   const { namespace, name, signal } = o;
   const secret = await o.client.get<SecretObject>(SECRET, { namespace, name }, { signal });
   const message = `Secret ${namespace}/${name}, which spec.${o.field} names, does not exist`;
-  return secret ?? failed(REASON.authenticationFailed, message);
+  return (secret ?? failed(REASON.authenticationFailed, message)).data;
 }

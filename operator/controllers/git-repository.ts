@@ -27,7 +27,6 @@ const DEFAULT_TIMEOUT_MS = 60_000;
 const DEFAULT_INTERVAL_MS = 60_000;
 
 const UNSUPPORTED: readonly UnsupportedField<GitRepositorySpec>[] = [
-  { field: 'proxySecretRef', used: (spec) => spec.proxySecretRef !== undefined },
   { field: 'serviceAccountName', used: (spec) => spec.serviceAccountName !== undefined },
   { field: 'provider', used: (spec) => (spec.provider ?? 'generic') !== 'generic' },
 ];

@@ -13,7 +13,10 @@ const MESSAGE_LIMIT = 500;
 const NOISE =
   /^(hint:|warning:|POST git-|Cloning into|fatal: Could not read from remote|Please make sure you|and the repository exists|\s*$)/;
 const PATTERNS: ReadonlyArray<readonly [GitTrouble, RegExp]> = [
-  ['authentication', /could not read (Username|Password)|Authentication failed|returned error: 40[13]\b/],
+  [
+    'authentication',
+    /could not read (Username|Password)|Authentication failed|returned error: 40[137]\b|HTTP code 407/,
+  ],
   ['redirect', /returned error: 30[1278]\b|unable to update url base from redirection/],
   ['ref', /couldn't find remote ref|not our ref|unadvertised object/],
   [
@@ -41,7 +44,7 @@ export function gitFailure(
     const httpHint = hasLogin(o.credentials)
       ? 'the server refused the credentials: check the Secret in spec.secretRef'
       : 'the server asks for credentials: name a Secret with them in spec.secretRef';
-    const hint = sshLoginHint(exit.stderr) ?? httpHint;
+    const hint = sshLoginHint(exit.stderr) ?? proxyHint(exit.stderr) ?? httpHint;
     return new SourceError(REASON.authenticationFailed, `${subject}: ${hint}`);
   }
   return new SourceError(
@@ -63,6 +66,11 @@ export function summary(stderr: string, secrets: readonly string[]): string {
   for (const secret of secrets) text = text.replaceAll(secret, '***');
   if (text === '') return 'git gave no reason';
   return text.length > MESSAGE_LIMIT ? `${text.slice(0, MESSAGE_LIMIT)}…` : text;
+}
+
+function proxyHint(stderr: string): string | undefined {
+  if (!/\b407\b/.test(stderr)) return undefined;
+  return 'the proxy refused the credentials: check username and password of the Secret in spec.proxySecretRef';
 }
 
 function hasLogin(credentials: GitCredentials | undefined): boolean {

@@ -4,6 +4,7 @@ import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { authorizationOf, type GitCredentials } from './credentials.ts';
 import type { GitSettings } from './git-process.ts';
+import { proxyUrl } from './proxy.ts';
 import type { RepositoryUrl } from './repository-url.ts';
 import { sshEnvironment } from './ssh-session.ts';
 
@@ -30,8 +31,7 @@ export async function withRemoteSession<T>(
   const home = await mkdtemp(join(temporaryRoot, 'call-'));
   try {
     const { address, credentials } = remote;
-    if (address.transport !== 'ssh')
-      return await work({ home, settings: await settingsFor(home, credentials), environment: {} });
+    if (address.transport !== 'ssh') return await work({ home, ...(await httpSession(home, credentials)) });
     const settings = [['protocol.version', '2']] as const;
     return await work({ home, settings, environment: await sshEnvironment(home, credentials?.ssh) });
   } finally {
@@ -44,7 +44,10 @@ export function hasSecrets(credentials: GitCredentials | undefined): boolean {
   return authorizationOf(credentials) !== undefined || credentials?.clientCertificate !== undefined;
 }
 
-async function settingsFor(home: string, credentials: GitCredentials | undefined): Promise<GitSettings> {
+async function httpSession(
+  home: string,
+  credentials: GitCredentials | undefined,
+): Promise<Omit<RemoteSession, 'home'>> {
   const settings: Array<readonly [string, string]> = [
     ['protocol.version', '2'],
     ['http.followRedirects', hasSecrets(credentials) ? 'false' : 'initial'],
@@ -61,5 +64,10 @@ async function settingsFor(home: string, credentials: GitCredentials | undefined
     await file('http.sslCert', 'tls.crt', credentials.clientCertificate.certificate);
     await file('http.sslKey', 'tls.key', credentials.clientCertificate.key);
   }
-  return settings;
+  const { proxy } = credentials ?? {};
+  if (proxy === undefined) return { settings, environment: {} };
+  settings.push(['http.proxy', proxyUrl(proxy)]);
+  if (proxy.ca !== undefined) await file('http.proxySSLCAInfo', 'proxy-ca.pem', proxy.ca);
+  // No variable may take a host off the proxy that the spec names.
+  return { settings, environment: { no_proxy: '', NO_PROXY: '' } };
 }

@@ -1,11 +1,9 @@
 /** Where a git server sends us, asked without following it. */
 
-import { request as httpRequest, type IncomingMessage } from 'node:http';
-import { request as httpsRequest } from 'node:https';
-import { rootCertificates } from 'node:tls';
 import { REASON } from '../api/conditions.ts';
 import { authorizationOf, type GitCredentials } from './credentials.ts';
 import { SourceError } from './errors.ts';
+import { askServer } from './server-request.ts';
 
 const SERVICE = '/info/refs?service=git-upload-pack';
 
@@ -20,11 +18,11 @@ export async function probeRedirect(
   signal: AbortSignal,
 ): Promise<string> {
   const from = new URL(href.replace(/\/+$/, '') + SERVICE);
-  const response = await ask(from, credentials, signal);
-  response.resume();
-  const { location } = response.headers;
+  const authorization = authorizationOf(credentials);
+  const headers: Record<string, string> = authorization === undefined ? {} : { authorization };
+  const { location, status } = await askServer({ url: from, headers, credentials, signal });
   if (location === undefined || !URL.canParse(location, from.href))
-    throw failed(href, `answers ${response.statusCode ?? 'nothing'} without saying where to go`);
+    throw failed(href, `answers ${status} without saying where to go`);
   const to = new URL(location, from);
   if (!sameServer(from, to))
     throw failed(
@@ -34,30 +32,6 @@ export async function probeRedirect(
   if (!to.href.endsWith(SERVICE))
     throw failed(href, `redirects to ${to.pathname}, which is not a git repository`);
   return to.href.slice(0, -SERVICE.length);
-}
-
-function ask(
-  url: URL,
-  credentials: GitCredentials | undefined,
-  signal: AbortSignal,
-): Promise<IncomingMessage> {
-  const authorization = authorizationOf(credentials);
-  const headers: Record<string, string> = authorization === undefined ? {} : { authorization };
-  const { ca, clientCertificate } = credentials ?? {};
-  const tls = {
-    ...(ca === undefined ? {} : { ca: [...rootCertificates, ca] }),
-    ...(clientCertificate === undefined
-      ? {}
-      : { cert: clientCertificate.certificate, key: clientCertificate.key }),
-  };
-  return new Promise((resolve, reject) => {
-    const request =
-      url.protocol === 'https:'
-        ? httpsRequest(url, { headers, signal, agent: false, ...tls }, resolve)
-        : httpRequest(url, { headers, signal, agent: false }, resolve);
-    request.once('error', reject);
-    request.end();
-  });
 }
 
 function sameServer(from: URL, to: URL): boolean {
