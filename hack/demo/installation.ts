@@ -56,7 +56,7 @@ export class Installation {
     const controlPlane = await this.#startControlPlane();
     await this.#installDefinitions(controlPlane);
     const tools = await ensureTools('demo');
-    const operator = await this.#startOperator(controlPlane, tools['kustomize-build-worker'] ?? '');
+    const operator = await this.#startOperator(controlPlane, tools);
     const { kubectl = '', kustomize = '', kubeseal = '' } = tools;
     const programs = { kubectl, kustomize, kubeseal };
     const commands = new Commands({
@@ -102,7 +102,10 @@ export class Installation {
     narrator.part('definitions', kinds, performance.now() - startedAtMs);
   }
 
-  async #startOperator(controlPlane: ControlPlane, buildWorker: string): Promise<OperatorProcess> {
+  async #startOperator(
+    controlPlane: ControlPlane,
+    tools: Readonly<Record<string, string>>,
+  ): Promise<OperatorProcess> {
     const { narrator, signal, onCrash } = this.#options;
     const { api, kubeconfig } = controlPlane;
     const startedAtMs = performance.now();
@@ -111,7 +114,8 @@ export class Installation {
     await api.create('/api/v1/namespaces', namespace);
     const operator = await startOperator({
       kubeconfig,
-      buildWorker,
+      buildWorker: tools['kustomize-build-worker'] ?? '',
+      templateEngine: tools['template-engine'] ?? '',
       directory: folder(controlPlane, 'operator'),
       signal,
       onCrash: (message) => onCrash(new Error(message)),

@@ -16,6 +16,7 @@ const START_ATTEMPTS = 3;
 export interface OperatorOptions {
   readonly kubeconfig: string;
   readonly buildWorker: string;
+  readonly templateEngine: string;
   /** Existing folder; its storage and log go below. */
   readonly directory: string;
   readonly signal: AbortSignal;
@@ -59,6 +60,7 @@ async function startOnce(options: OperatorOptions): Promise<OperatorProcess> {
       `--namespace=${SYSTEM_NAMESPACE}`,
       `--storage-path=${storagePath}`,
       `--build-worker=${options.buildWorker}`,
+      `--template-engine=${options.templateEngine}`,
       `--metrics-addr=127.0.0.1:${metrics}`,
       `--health-addr=127.0.0.1:${health}`,
       `--storage-addr=127.0.0.1:${storage}`,

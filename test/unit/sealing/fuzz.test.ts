@@ -276,9 +276,12 @@ describe('the sealing room under bad input', function () {
 
   it(`answers any body with a status and no word more (${COUNT.bodies})`, async () => {
     const rate = { perSecond: 1_000_000, burst: 1_000_000 };
-    const face = sealingFace({ keys: { keys: () => [key], newest: () => undefined }, logger, rate });
+    const { certificate } = key;
+    const newest = () => (certificate === undefined ? undefined : { ...key, certificate });
+    const face = sealingFace({ keys: { keys: () => [key], newest }, logger, rate });
     const base = sealed() as unknown as JsonObject;
     const statuses = new Map<number, number>();
+    let rotated = 0;
     try {
       for (let count = 0; count < COUNT.bodies; count++) {
         const object = mutated(random, base);
@@ -297,12 +300,14 @@ describe('the sealing room under bad input', function () {
         if (random.below(20) === 0) headers['content-encoding'] = random.pick(['gzip', 'br', 'identity']);
         const url = random.pick(['/v1/verify', '/v1/verify', '/v1/verify', '/v1/rotate']);
         const answer = await face.inject({ method: 'POST', url, payload, headers });
+        if (url === '/v1/rotate' && answer.statusCode === 200) rotated++;
         statuses.set(answer.statusCode, (statuses.get(answer.statusCode) ?? 0) + 1);
         hidden(answer.body + JSON.stringify(answer.headers), payload);
       }
     } finally {
       await face.close();
     }
+    assert.ok(rotated > 10, `${rotated} were rotated`);
     for (const status of [200, 409, 500])
       assert.ok((statuses.get(status) ?? 0) > 10, JSON.stringify([...statuses]));
   });
