@@ -1,6 +1,7 @@
 /** What a repository's server wants to know before it answers. Pure: reading the Secret is the controller's job. */
 
 import { REASON } from '../api/conditions.ts';
+import { certificatesIn, clientCertificateOf } from './certificates.ts';
 import { SourceError } from './errors.ts';
 import type { RepositoryUrl, Transport } from './repository-url.ts';
 import { type SshCredentials, sshFrom } from './ssh-credentials.ts';
@@ -48,7 +49,7 @@ export function credentialsFromSecret(
   const credentials: GitCredentials = {
     ...basicFrom(read, secret),
     ...(isSet(bearerToken) ? { bearerToken } : {}),
-    ...(isSet(ca) ? { ca: pem(ca, 'ca.crt', secret) } : {}),
+    ...(isSet(ca) ? { ca: certificatesIn(ca, 'ca.crt', secret) } : {}),
     ...clientCertificateFrom(read, secret),
   };
   if (Object.keys(credentials).length === 0)
@@ -129,21 +130,13 @@ function clientCertificateFrom(
   if (!isSet(certificate) && !isSet(key)) return {};
   if (!isSet(certificate)) throw refused(`${secret} has tls.key but no tls.crt: add it`);
   if (!isSet(key)) throw refused(`${secret} has tls.crt but no tls.key: add it`);
-  return {
-    clientCertificate: { certificate: pem(certificate, 'tls.crt', secret), key: pem(key, 'tls.key', secret) },
-  };
+  return { clientCertificate: clientCertificateOf({ certificate, key }, secret) };
 }
 
 /** A value that goes into an HTTP header must not be able to start another one. */
 function singleLine(value: string | undefined, key: string, secret: string): string | undefined {
   if (value !== undefined && /[\r\n\0]/.test(value))
     throw refused(`${key} in ${secret} contains a line break: store it without (printf, not echo)`);
-  return value;
-}
-
-/** @throws SourceError `AuthenticationFailed` when the value isn't PEM */
-export function pem(value: string, key: string, secret: string): string {
-  if (!value.includes('-----BEGIN ')) throw refused(`${key} in ${secret} is not PEM ('-----BEGIN …')`);
   return value;
 }
 

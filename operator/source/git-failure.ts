@@ -47,6 +47,8 @@ export function gitFailure(
     const hint = sshLoginHint(exit.stderr) ?? proxyHint(exit.stderr) ?? httpHint;
     return new SourceError(REASON.authenticationFailed, `${subject}: ${hint}`);
   }
+  const trust = trustHint(exit.stderr);
+  if (trust !== undefined) return new SourceError(REASON.gitOperationFailed, `${subject}: ${trust}`);
   return new SourceError(
     REASON.gitOperationFailed,
     `${subject}: ${summary(exit.stderr, secretsOf(o.credentials))}`,
@@ -71,6 +73,16 @@ export function summary(stderr: string, secrets: readonly string[]): string {
 function proxyHint(stderr: string): string | undefined {
   if (!/\b407\b/.test(stderr)) return undefined;
   return 'the proxy refused the credentials: check username and password of the Secret in spec.proxySecretRef';
+}
+
+/** As libcurl with GnuTLS and with OpenSSL says it; both name files of ours that are gone by then. */
+function trustHint(stderr: string): string | undefined {
+  const found =
+    /server certificate verification failed|SSL certificate problem: [^\n]*|server verification failed|certificate subject name [^\n]* does not match[^\n]*|no alternative certificate subject name[^\n]*/.exec(
+      stderr,
+    );
+  if (found === null) return undefined;
+  return `the server's certificate is not trusted (${printable(found[0])}): put the certificate of its authority into ca.crt of the Secret in spec.secretRef, or, of a proxy, in spec.proxySecretRef; it must be valid for the host in the URL`;
 }
 
 function hasLogin(credentials: GitCredentials | undefined): boolean {

@@ -1,7 +1,8 @@
 /** The proxy that a GitRepository names in `spec.proxySecretRef`. */
 
 import { REASON } from '../api/conditions.ts';
-import { basicFrom, type ProxyCredentials, pem, type SecretData, valueReader } from './credentials.ts';
+import { certificatesIn } from './certificates.ts';
+import { basicFrom, type ProxyCredentials, type SecretData, valueReader } from './credentials.ts';
 import { SourceError } from './errors.ts';
 
 const SCHEMES = ['http:', 'https:', 'socks5:', 'socks5h:'];
@@ -27,7 +28,7 @@ export function proxyFromSecret(data: SecretData | undefined, secret: string): P
   return {
     address: `${url.protocol}//${url.host}`,
     ...(basic === undefined ? {} : { basic }),
-    ...(ca === '' ? {} : { ca: pem(ca, 'ca.crt', secret) }),
+    ...(ca === '' ? {} : { ca: certificatesIn(ca, 'ca.crt', secret) }),
   };
 }
 

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { CertificateAuthority } from '../../../hack/cluster/certificates.ts';
 import {
   authorizationOf,
   credentialsFromSecret,
@@ -8,7 +9,10 @@ import {
 import { SourceError } from '../../../operator/source/errors.ts';
 import { parseRepositoryUrl, type Transport } from '../../../operator/source/repository-url.ts';
 
-const PEM = '-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n';
+const authority = new CertificateAuthority('Private');
+const PEM = authority.certificatePem;
+const CLIENT = authority.issue({ commonName: 'operator' });
+const BROKEN = '-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n';
 
 function read(values: Record<string, string>, transport: Transport = 'https') {
   const data = Object.fromEntries(
@@ -24,9 +28,12 @@ describe('the Secret of a GitRepository', () => {
     assert.deepEqual(read({ bearerToken: 't' }), { bearerToken: 't' });
     assert.deepEqual(read({ 'ca.crt': PEM }), { ca: PEM });
     assert.deepEqual(read({ caFile: PEM, username: 'a', password: 'b' }).ca, PEM);
-    assert.deepEqual(read({ 'tls.crt': PEM, 'tls.key': PEM }), {
-      clientCertificate: { certificate: PEM, key: PEM },
+    const { certificatePem: certificate, keyPem: key } = CLIENT;
+    assert.deepEqual(read({ 'tls.crt': certificate, 'tls.key': key }), {
+      clientCertificate: { certificate, key },
     });
+    const bundle = `# ours\n${PEM}\n# theirs\n${certificate}`;
+    assert.deepEqual(read({ 'ca.crt': bundle }), { ca: bundle });
   });
 
   it('with both a token and a password uses the token', () => {
@@ -44,7 +51,10 @@ describe('the Secret of a GitRepository', () => {
       [{ bearerToken: 'hunter2\n' }, /bearerToken in Secret team\/login contains a line break/],
       [{ username: 'ada', password: 'hunter2\r\nX-Evil: 1' }, /password in .* line break/],
       [{ username: 'a:b', password: 'hunter2' }, /username in .*':'/],
-      [{ 'ca.crt': 'hunter2' }, /ca\.crt in Secret team\/login is not PEM/],
+      [{ 'ca.crt': 'hunter2' }, /ca\.crt in Secret team\/login is not a certificate/],
+      [{ 'ca.crt': PEM + BROKEN }, /ca\.crt in Secret team\/login: certificate 2 of 2 cannot be read/],
+      [{ 'tls.crt': CLIENT.certificatePem, 'tls.key': 'hunter2' }, /tls\.key in .* is not a private key/],
+      [{ 'tls.crt': PEM, 'tls.key': CLIENT.keyPem }, /tls\.key in .* is not the key of the certificate/],
       [{ 'tls.crt': PEM }, /no tls\.key/],
     ];
     for (const [values, message] of table)
