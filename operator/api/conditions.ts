@@ -26,6 +26,8 @@ export const REASON = {
   authenticationFailed: 'AuthenticationFailed',
   emptyGitRepository: 'EmptyGitRepository',
   newArtifact: 'NewArtifact',
+  newRevision: 'NewRevision',
+  includeChange: 'IncludeChange',
   webhookFailed: 'WebhookFailed',
   garbageCollectionSucceeded: 'GarbageCollectionSucceeded',
   garbageCollectionFailed: 'GarbageCollectionFailed',

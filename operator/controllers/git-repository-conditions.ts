@@ -35,6 +35,9 @@ export const GIT_REPOSITORY_POLICY: ConditionPolicy<GitRepositoryStatus> = fluxP
 /** The condition that says whether, and by whom, the revision is signed; the reconciler's own to set. */
 export const SOURCE_VERIFIED = 'SourceVerified';
 
+/** The condition that says that something newer than the artifact is known; the reconciler's own to set. */
+export const ARTIFACT_OUTDATED = 'ArtifactOutdated';
+
 /** True when the pass before found something wrong: by a condition that exists only then, or by no signature. */
 export function hasFailed(status: GitRepositoryStatus | undefined): boolean {
   const negative = Object.keys(GIT_REPOSITORY_POLICY.negative);

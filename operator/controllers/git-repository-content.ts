@@ -14,6 +14,7 @@ import { mountTrees } from '../source/mounted-tree.ts';
 import type { SourceTree } from '../source/source-tree.ts';
 import { isWithin, sparseTree } from '../source/sparse-tree.ts';
 import { withSubmodules } from '../source/submodules.ts';
+import { ARTIFACT_OUTDATED } from './git-repository-conditions.ts';
 import {
   findIncluded,
   type Included,
@@ -68,9 +69,27 @@ export async function publishedContent(o: ContentRequest): Promise<Published> {
     await verify(verification, { ...objects, id: commit }, context);
   }
   if (stays?.revision === fetched.revision) return { artifact: stays, subject: shortened(fetched.subject) };
+  claimOutdated(repository, fetched, included, context);
   const artifact = await publish(o, fetched, included);
   context.record({ artifact, ...optionFacts(repository, included) });
   return { artifact, subject: shortened(fetched.subject) };
+}
+
+/** Seen where publishing then fails: the artifact that is served is not what is known. */
+function claimOutdated(
+  { status }: GitRepository,
+  { revision }: FetchedCommit,
+  included: readonly Included[],
+  context: ContentRequest['context'],
+): void {
+  if (status?.artifact === undefined) return;
+  if (status.artifact.revision !== revision) {
+    const message = `new upstream revision '${revision}'`;
+    context.claim(ARTIFACT_OUTDATED, { status: 'True', reason: REASON.newRevision, message });
+  } else if (includesChanged(status, included)) {
+    const message = 'an included artifact has changed';
+    context.claim(ARTIFACT_OUTDATED, { status: 'True', reason: REASON.includeChange, message });
+  }
 }
 
 async function publish(

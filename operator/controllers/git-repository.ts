@@ -8,6 +8,7 @@ import type { GitRequest, ResolvedRevision } from '../source/git.ts';
 import { selectRef } from '../source/git-ref.ts';
 import { parseRepositoryUrl } from '../source/repository-url.ts';
 import { readGitCredentials } from './git-credentials.ts';
+import { ARTIFACT_OUTDATED } from './git-repository-conditions.ts';
 import { type ContentDependencies, publishedContent } from './git-repository-content.ts';
 import { collectGarbage, currentArtifact, ownerOf, tell } from './git-repository-storage.ts';
 import { type Jitter, specDurationMs } from './intervals.ts';
@@ -48,6 +49,7 @@ export function gitRepositoryReconciler(
       const current = outcomeOf(stored);
       const { request, head } = outcomeOf(resolved);
       const published = await publishedContent({ repository, request, head, current, dependencies, context });
+      context.claim(ARTIFACT_OUTDATED, undefined);
       tell(repository, published, context);
       await collectGarbage(repository, published.artifact, store, context);
       return {

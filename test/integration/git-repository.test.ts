@@ -245,8 +245,15 @@ describe('the artifact of a GitRepository', () => {
       (r) => condition(r, 'StorageOperationFailed') !== undefined,
     );
     assert.equal(condition(refused, 'Ready')?.reason, 'ArchiveOperationFailed');
+    assert.equal(condition(refused, 'ArtifactOutdated')?.reason, 'NewRevision');
     assert.match(condition(refused, 'Ready')?.message ?? '', /4 files and directories, more than 3/);
     assert.ok(refused.status?.artifact?.revision.endsWith(commit));
+    await scene.work.remove('c.yaml');
+    await scene.work.remove('d.yaml');
+    const fewer = await scene.push({ 'b.yaml': 'fewer' });
+    await scene.request('again');
+    const mended = await scene.untilPublished(fewer);
+    assert.deepEqual(shownConditions(mended), ['Ready=True/Succeeded', 'ArtifactInStorage=True/Succeeded']);
   });
 
   it('goes with its GitRepository', async () => {
