@@ -69,9 +69,11 @@ function fingerprintOf(blob: Buffer): string {
 }
 
 function readSignature(armored: string) {
-  const encoded = ARMOR.exec(armored)?.[1];
-  if (encoded === undefined) throw new Error('the SSH signature is damaged');
-  const reader = new Reader(Buffer.from(encoded, 'base64'));
+  const encoded = ARMOR.exec(armored)?.[1]?.replace(/\s/g, '');
+  const bytes = Buffer.from(encoded ?? '', 'base64');
+  // Buffer reads junk as base64, too.
+  if (bytes.toString('base64') !== encoded) throw new Error('the SSH signature is damaged');
+  const reader = new Reader(bytes);
   if (!reader.bytes(MAGIC.length).equals(MAGIC)) throw new Error('the SSH signature is damaged');
   const version = reader.number();
   if (version !== 1) throw new Error(`the SSH signature has version ${version}: only 1 is known`);
@@ -83,7 +85,9 @@ function readSignature(armored: string) {
   const hashAlgorithm = reader.text();
   if (hashAlgorithm !== 'sha256' && hashAlgorithm !== 'sha512')
     throw new Error(`the SSH signature hashes with ${JSON.stringify(hashAlgorithm)}`);
-  return { publicKey, reserved, hashAlgorithm, signature: reader.string() };
+  const signature = reader.string();
+  reader.end();
+  return { publicKey, reserved, hashAlgorithm, signature };
 }
 
 function isSignedBy(key: SshPublicKey, signature: Buffer, signed: Buffer): boolean {
@@ -94,6 +98,7 @@ function isSignedBy(key: SshPublicKey, signature: Buffer, signed: Buffer): boole
   const isRsa = key.type === 'ssh-rsa';
   if (isRsa ? RSA_HASH[algorithm] === undefined : algorithm !== key.type) return false;
   const message = application === undefined ? signed : byAuthenticator(application, reader, signed);
+  reader.end();
   if (message === undefined) return false;
   if (isRsa) return verify(RSA_HASH[algorithm], message, publicKey, value);
   if (key.type.includes('ed25519')) return verify(null, message, publicKey, value);
@@ -160,6 +165,11 @@ class Reader {
     const taken = this.#rest.subarray(0, count);
     this.#rest = this.#rest.subarray(count);
     return taken;
+  }
+
+  /** @throws when there is more */
+  end(): void {
+    if (this.#rest.length > 0) throw new Error('a key or signature goes on after its end');
   }
 
   number(): number {
