@@ -161,6 +161,19 @@ describe('the sealing HTTP face', function () {
     for (const body of bodies) assert.equal(await verify(body), 500, String(body).slice(0, 60));
   });
 
+  it('says nothing of a body on standard error, however strange its YAML', async () => {
+    const warnings: Error[] = [];
+    const listen = (warning: Error) => warnings.push(warning);
+    process.on('warning', listen);
+    try {
+      assert.equal(await verify('? { a: hunter2 }\n: b\n'), 500);
+      await new Promise((resolve) => setImmediate(resolve));
+    } finally {
+      process.off('warning', listen);
+    }
+    assert.deepEqual(warnings, []);
+  });
+
   it('survives names of object internals in a body', async () => {
     const object = JSON.stringify(sealed());
     const item = sealed().spec.encryptedData.a;
