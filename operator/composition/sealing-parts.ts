@@ -32,6 +32,7 @@ export interface SealingControls {
  * waiting for the API server: with two for each worker neither waits for the other.
  */
 const PASSES_PER_WORKER = 2;
+const MOST_ENGINES = 4;
 
 interface Shared {
   basics: ReturnType<typeof controllerBasics>;
@@ -59,7 +60,11 @@ export function addSealingParts(manager: Manager, composition: Composition): Sea
             observedConditions(places.flatMap(({ sealedSecrets }) => sealedSecrets.informer.store.list())),
         }),
   });
-  const templates = new TemplateEngine({ binary: templateEngine(options.templateEngine, path, logger) });
+  // No more than half of the passes can be rendering.
+  const templates = new TemplateEngine({
+    binary: templateEngine(options.templateEngine, path, logger),
+    size: Math.min(MOST_ENGINES, options.concurrent['sealed-secrets']),
+  });
   const controllers: SealedSecretController[] = [];
   // First of all: kubelets ask it whether the process is alive while the first key is made.
   manager.add(

@@ -8,11 +8,11 @@ import type { SealedSecret, SealedSecretSpec, SealedSecretStatus } from '../api/
 import type { KubeClient } from '../kube/client.ts';
 import { ApiError, isAlreadyExists, isConflict, isNotFound } from '../kube/errors.ts';
 import { type ConditionPolicy, syncedPolicy } from '../runtime/condition-policy.ts';
-import { failed, type ReconcileContext, type Reconciler } from '../runtime/reconciler.ts';
+import { failed, postponed, type ReconcileContext, type Reconciler } from '../runtime/reconciler.ts';
 import { keepGenerated } from '../sealing/generated.ts';
 import type { KeyRing } from '../sealing/key-ring.ts';
 import type { OpenerMemory } from '../sealing/opener-memory.ts';
-import type { TemplateRenderer } from '../sealing/template-engine.ts';
+import type { TemplateEngine, TemplateRenderer } from '../sealing/template-engine.ts';
 import { type Unsealed, unseal } from '../sealing/unseal.ts';
 import { UnsealError } from '../sealing/unseal-error.ts';
 import { decideWrite, describeRefusedUpdate, isOnlyPatched, type WriteDecision } from '../sealing/write.ts';
@@ -22,7 +22,7 @@ import type { SecretWatch } from './secret-watch.ts';
 export interface SealedSecretDependencies {
   client: Pick<KubeClient, 'get' | 'create' | 'replace'>;
   keys: Pick<KeyRing, 'keys'>;
-  templates: TemplateRenderer;
+  templates: TemplateRenderer & Pick<TemplateEngine, 'reserve'>;
   openers: OpenerMemory;
   acceptDeprecatedV1Data: boolean;
   /** Told of each write; absent where Secrets aren't watched. */
@@ -38,6 +38,8 @@ export const SEALED_SECRET_POLICY: ConditionPolicy<SealedSecretStatus> = syncedP
   failureReason: REASON.errUnsealFailed,
 });
 
+const NO_PLACE_RETRY_MS = 100;
+
 /** Times that somebody else's write may come between our read and our write in one pass. */
 const MOST_COLLISIONS = 5;
 
@@ -51,7 +53,7 @@ export function sealedSecretReconciler(
 ): Reconciler<SealedSecretSpec, SealedSecretStatus> {
   return {
     async reconcile(sealedSecret, context) {
-      const unsealed = await open(sealedSecret, dependencies, context);
+      const unsealed = await openInTurn(sealedSecret, dependencies, context);
       const written = await write(sealedSecret, unsealed, dependencies, context);
       if (written || !isSettled(sealedSecret)) {
         context.event({
@@ -63,6 +65,26 @@ export function sealedSecretReconciler(
       return { message: '', reason: REASON.unsealed };
     },
   };
+}
+
+/**
+ * Templates that loop may hold every place to render, but never a worker without one: an object with templates that
+ * finds no place comes back later, and objects without templates go on.
+ */
+async function openInTurn(
+  sealedSecret: SealedSecret,
+  dependencies: SealedSecretDependencies,
+  context: Context,
+): Promise<Unsealed> {
+  const templates = Object.values(sealedSecret.spec.template?.data ?? {});
+  if (templates.every((text) => text === null)) return await open(sealedSecret, dependencies, context);
+  const giveBack = dependencies.templates.reserve();
+  if (giveBack === undefined) return postponed('other templates are being rendered', NO_PLACE_RETRY_MS);
+  try {
+    return await open(sealedSecret, dependencies, context);
+  } finally {
+    giveBack();
+  }
 }
 
 async function open(

@@ -103,7 +103,7 @@ export type Standing =
   /** A checkpoint amid the pass. */
   | { state: 'progressing' }
   | { state: 'suspended' }
-  /** Cut short by a shutdown: facts are kept, conditions left. */
+  /** Cut short by a shutdown, or postponed: facts are kept, conditions left. */
   | { state: 'interrupted' };
 
 /** What {@link summarize} needs to know. */

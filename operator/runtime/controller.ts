@@ -243,6 +243,10 @@ export class Controller<Spec, Status extends object> implements Runnable {
         this.#queue.addAfter(key, verdict.afterMs);
         logger.info(verdict.message, { reason: verdict.reason });
         return { result: 'requeue_after' };
+      case 'postponed':
+        this.#queue.addAfter(key, verdict.afterMs);
+        logger.debug(verdict.message);
+        return { result: 'requeue_after' };
       case 'failed':
       case 'bug': {
         const retryMs = this.#retry(key, verdict.state === 'failed' ? verdict.retryAfterMs : undefined);

@@ -100,6 +100,17 @@ export class WaitingError extends Error {
   }
 }
 
+/** Nothing was found out about the object, so that nothing is said of it: its turn comes again after `afterMs`. */
+export class PostponedError extends Error {
+  override readonly name = 'PostponedError';
+  readonly afterMs: number;
+
+  constructor(message: string, afterMs: number) {
+    super(message);
+    this.afterMs = afterMs;
+  }
+}
+
 /** Only a new spec can help: no retry. */
 export class StalledError extends Error {
   override readonly name = 'StalledError';
@@ -121,14 +132,21 @@ export function waiting(reason: string, message: string, afterMs: number): never
   throw new WaitingError(reason, message, afterMs);
 }
 
+/** Ends the pass with {@link PostponedError}; `message` says for the log what it has to wait for. */
+export function postponed(message: string, afterMs: number): never {
+  throw new PostponedError(message, afterMs);
+}
+
 /** Ends the pass with {@link StalledError}. */
 export function stalled(reason: string, message: string, options: { cause?: unknown } = {}): never {
   throw new StalledError(reason, message, options);
 }
 
-/** True for what {@link failed}, {@link waiting} and {@link stalled} throw. */
-export function isVerdictError(error: unknown): error is FailedError | WaitingError | StalledError {
-  return error instanceof FailedError || error instanceof WaitingError || error instanceof StalledError;
+/** True for what {@link failed}, {@link waiting}, {@link postponed} and {@link stalled} throw. */
+export function isVerdictError(
+  error: unknown,
+): error is FailedError | WaitingError | PostponedError | StalledError {
+  return [FailedError, WaitingError, PostponedError, StalledError].some((kind) => error instanceof kind);
 }
 
 /**

@@ -3,7 +3,7 @@
 import { formatDurationMs } from '../api/duration.ts';
 import { ApiError, RequestTimeout, TransportError } from '../kube/errors.ts';
 import type { Standing } from './condition-policy.ts';
-import { FailedError, type Outcome, StalledError, WaitingError } from './reconciler.ts';
+import { FailedError, type Outcome, PostponedError, StalledError, WaitingError } from './reconciler.ts';
 
 /** The end of a pass. */
 export type Verdict =
@@ -18,6 +18,7 @@ export type Verdict =
       eventMessage?: string | undefined;
     }
   | { state: 'waiting'; reason: string; message: string; afterMs: number }
+  | { state: 'postponed'; message: string; afterMs: number }
   | { state: 'stalled'; reason: string; message: string }
   /** An error that no step owns: the message for people says so, `error` is for the log. */
   | { state: 'bug'; reason: string; message: string; error: unknown }
@@ -45,6 +46,9 @@ export function verdictOf(error: unknown, circumstances: Circumstances): Verdict
     return { state: 'stalled', reason: error.reason, message: error.message };
   if (error instanceof WaitingError) {
     return { state: 'waiting', reason: error.reason, message: error.message, afterMs: error.afterMs };
+  }
+  if (error instanceof PostponedError) {
+    return { state: 'postponed', message: error.message, afterMs: error.afterMs };
   }
   if (expiredAfterMs !== undefined) {
     const reason = error instanceof FailedError ? error.reason : failureReason;
@@ -77,6 +81,7 @@ export function standingOf(verdict: Verdict): Standing | undefined {
     case 'stalled':
       return { state: verdict.state, reason: verdict.reason, message: verdict.message };
     case 'interrupted':
+    case 'postponed':
       return { state: 'interrupted' };
     case 'finalized':
     case 'gone':

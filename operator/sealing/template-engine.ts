@@ -48,6 +48,7 @@ export class TemplateEngine implements TemplateRenderer {
   readonly #idle: Array<{ process: EngineProcess; retirement: NodeJS.Timeout }> = [];
   readonly #waiting: Array<() => void> = [];
   #busy = 0;
+  #reserved = 0;
 
   /** `binary`: the built engine, a path or a name on the search path. `size`: turns at once. Limits are for a turn. */
   constructor(o: { binary: string; size?: number; timeLimitMs?: number; memoryLimitMb?: number }) {
@@ -55,6 +56,18 @@ export class TemplateEngine implements TemplateRenderer {
     this.#size = o.size ?? Math.min(MAX_SIZE, availableParallelism());
     this.#timeLimitMs = o.timeLimitMs ?? DEFAULT_TIME_LIMIT_MS;
     this.#memoryLimitMb = o.memoryLimitMb ?? DEFAULT_MEMORY_LIMIT_MB;
+  }
+
+  /**
+   * Takes one of as many places as there are turns at once; the answer gives it back. `undefined` when all are taken.
+   * Where everyone who renders holds a place, nobody waits for a turn.
+   */
+  reserve(): (() => void) | undefined {
+    if (this.#reserved >= this.#size) return undefined;
+    this.#reserved++;
+    return () => {
+      this.#reserved--;
+    };
   }
 
   /** Renders all templates. Rejects only with the signal's reason. The time limit doesn't count the wait for a turn. */

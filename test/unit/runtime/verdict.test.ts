@@ -2,13 +2,14 @@ import assert from 'node:assert/strict';
 import { ApiError } from '../../../operator/kube/errors.ts';
 import {
   failed,
+  postponed,
   StalledError,
   stalled,
   step,
   WaitingError,
   waiting,
 } from '../../../operator/runtime/reconciler.ts';
-import { bugFields, type Circumstances, verdictOf } from '../../../operator/runtime/verdict.ts';
+import { bugFields, type Circumstances, standingOf, verdictOf } from '../../../operator/runtime/verdict.ts';
 
 const USUAL: Circumstances = {
   failureReason: 'ReconciliationFailed',
@@ -53,6 +54,19 @@ describe('end of a pass', () => {
       message: 'b',
       retryAfterMs: 7,
     });
+  });
+
+  it('is a postponement that says nothing of the object', async () => {
+    const error = await thrownBy(() => step('X', async () => postponed('no place', 5)));
+    const verdict = verdictOf(error, USUAL);
+    assert.deepEqual(verdict, { state: 'postponed', message: 'no place', afterMs: 5 });
+    assert.deepEqual(standingOf(verdict), { state: 'interrupted' });
+  });
+
+  it('has another text for the event where the step has one', async () => {
+    const error = await thrownBy(async () => failed('X', 'bare', { eventMessage: 'introduced: bare' }));
+    const { message, eventMessage } = verdictOf(error, USUAL) as { message: string; eventMessage?: string };
+    assert.deepEqual([message, eventMessage], ['bare', 'introduced: bare']);
   });
 
   it('is a wait or a stall where the reconciler said so, even past its time', () => {

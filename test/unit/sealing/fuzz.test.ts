@@ -57,7 +57,7 @@ describe('the sealing room under bad input', function () {
   before(async () => {
     process.on('unhandledRejection', collect);
     console.log(`      seed ${random.seed}: SIGNET_TEST_SEED=${random.seed} repeats these inputs`);
-    [key, engine] = await Promise.all([newSealingKey(), startTemplateEngine()]);
+    [key, engine] = await Promise.all([newSealingKey(), startTemplateEngine({ size: SIDE_BY_SIDE })]);
     const openBlock = key.privateKey.openBlock.bind(key.privateKey);
     key.privateKey.openBlock = (block, label, signal) => {
       if (block.length <= 256) reachedRsa++;

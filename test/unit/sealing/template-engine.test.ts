@@ -149,6 +149,16 @@ describe('the template engine', function () {
     }
   });
 
+  it('has as many places as turns at once', async () => {
+    const two = new Engine({ binary: 'none', size: 2 });
+    const [first, second, third] = [two.reserve(), two.reserve(), two.reserve()];
+    assert.ok(first !== undefined && second !== undefined);
+    assert.equal(third, undefined);
+    first();
+    assert.notEqual(two.reserve(), undefined);
+    assert.equal(two.reserve(), undefined);
+  });
+
   it('fails the template, and nothing else, when the program is not there', async () => {
     const missing = new Engine({ binary: '/nowhere/template-engine' });
     const { failure } = (await one('x', missing)) as { failure: string };
