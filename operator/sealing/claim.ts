@@ -137,7 +137,7 @@ async function parseObject(body: Buffer): Promise<JsonObject | undefined> {
 async function parseYaml(text: string): Promise<JsonObject | undefined> {
   const { parseDocument } = await import('yaml');
   try {
-    const document = parseDocument(text, { version: '1.1', uniqueKeys: false, logLevel: 'silent' });
+    const document = parseDocument(text, { version: '1.1', uniqueKeys: false, logLevel: 'error' });
     return document.errors.length > 0
       ? undefined
       : asObject(document.toJS({ maxAliasCount: MAX_YAML_ALIASES }));
