@@ -72,16 +72,20 @@ export async function writeArchive(o: ArchiveRequest): Promise<WrittenArchive> {
   const members = new Map<string, ArchiveMember>();
   let sizeBytes = 0;
   const bytes = async function* (): AsyncGenerator<Buffer> {
-    for await (const { key, pieces } of archived(o)) {
+    for await (const { key, pieces, sha256 } of archived(o)) {
       const offsetBytes = sizeBytes;
       const sum = createHash('sha256');
       for await (const piece of pieces) {
         digest.update(piece);
-        sum.update(piece);
+        if (sha256 === undefined) sum.update(piece);
         sizeBytes += piece.length;
         yield piece;
       }
-      members.set(key, { offsetBytes, sizeBytes: sizeBytes - offsetBytes, sha256: sum.digest('hex') });
+      members.set(key, {
+        offsetBytes,
+        sizeBytes: sizeBytes - offsetBytes,
+        sha256: sha256 ?? sum.digest('hex'),
+      });
     }
   };
   await pipeline(bytes, o.to, { signal: o.signal });
@@ -91,6 +95,8 @@ export async function writeArchive(o: ArchiveRequest): Promise<WrittenArchive> {
 interface ReadyMember {
   key: string;
   pieces: Iterable<Buffer> | AsyncIterable<Buffer>;
+  /** Where it is known already. */
+  sha256?: string;
 }
 
 /** The compressed members in their order; some of them are in the making ahead of their turn. */
@@ -219,5 +225,5 @@ async function readMember(file: FileHandle, former: FormerArchive, key: string):
   const bytes = Buffer.alloc(member.sizeBytes);
   await file.read(bytes, 0, member.sizeBytes, member.offsetBytes);
   if (hash('sha256', bytes) !== member.sha256) throw new FormerArchiveLost(`${former.file} is damaged`);
-  return { key, pieces: [bytes] };
+  return { key, pieces: [bytes], sha256: member.sha256 };
 }
