@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { eventually, throughout } from '../support/eventually.ts';
+import { startOperator } from '../support/operator-process.ts';
 import { toolPath } from '../support/tool-path.ts';
 import { UnsealingWorld } from '../support/unsealing.ts';
 import { useWorld } from '../support/world.ts';
@@ -134,10 +135,51 @@ describe('the flags of the sealed-secrets controller', function () {
     const object = there.sealed('broken', { a: '1' });
     await there.apply({ ...object, spec: { encryptedData: { a: 'AAAA' } } });
     await there.synced('broken', 'False');
+    await api.create(world().path('v1', 'secrets'), {
+      ...{ apiVersion: 'v1', kind: 'Secret', immutable: true, data: { a: 'MA==' } },
+      metadata: { name: 'frozen', annotations: { 'sealedsecrets.bitnami.com/managed': 'true' } },
+    });
+    await there.seal('frozen', { a: '1' });
+    await there.synced('frozen', 'False');
     const text = await (await fetch(there.operator.metricsUrl)).text();
-    for (const reason of ['unmanaged', 'unseal']) {
+    for (const reason of ['unmanaged', 'unseal', 'update']) {
       const line = `sealed_secrets_controller_unseal_errors_total{reason="${reason}",namespace="${namespace}"}`;
       assert.ok(text.includes(line), line);
+    }
+  });
+
+  it('counts status writes that the API server refuses, and makes the Secret all the same', async () => {
+    const { namespace, api, controlPlane } = world();
+    const there = await start();
+    const object = there.sealed('db', { a: '1' });
+    await there.stop();
+    const user = `no-status-${namespace}`;
+    const rbac = `/apis/rbac.authorization.k8s.io/v1/namespaces/${namespace}`;
+    const apiVersion = 'rbac.authorization.k8s.io/v1';
+    await api.create(`${rbac}/roles`, {
+      ...{ apiVersion, kind: 'Role', metadata: { name: 'no-status' } },
+      rules: [
+        { apiGroups: ['', 'bitnami.com'], resources: ['secrets', 'sealedsecrets', 'events'], verbs: ['*'] },
+      ],
+    });
+    await api.create(`${rbac}/rolebindings`, {
+      ...{ apiVersion, kind: 'RoleBinding', metadata: { name: 'no-status' } },
+      roleRef: { apiGroup: 'rbac.authorization.k8s.io', kind: 'Role', name: 'no-status' },
+      subjects: [{ apiGroup: 'rbac.authorization.k8s.io', kind: 'User', name: user }],
+    });
+    const operator = await startOperator({
+      ...{ kubeconfig: controlPlane.kubeconfigForUser({ name: user }), namespace, onlyNamespace: true },
+      ...{ buildWorker: 'none', flags: ['--controllers=sealed-secrets', '--key-size=2048'] },
+    });
+    try {
+      await there.apply(object);
+      await made(there.secretPath('db'));
+      const line = `sealed_secrets_controller_unseal_errors_total{reason="status",namespace="${namespace}"}`;
+      await eventually(async () => (await (await fetch(operator.metricsUrl)).text()).includes(line), {
+        what: line,
+      });
+    } finally {
+      await operator.stop();
     }
   });
 });
