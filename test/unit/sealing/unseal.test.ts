@@ -195,6 +195,19 @@ describe('unsealing', function () {
     assert.deepEqual(tried, [other.fingerprint, key.fingerprint]);
   });
 
+  it('lets a small object go ahead while a large one is at the keys', async () => {
+    const one = sealed({ a: 'v' });
+    const item = one.spec.encryptedData.a ?? '';
+    const encryptedData = Object.fromEntries(Array.from({ length: 500 }, (_, at) => [`item-${at}`, item]));
+    let largeDone = false;
+    const large = unsealed({ ...one, spec: { encryptedData } }).finally(() => {
+      largeDone = true;
+    });
+    for (let count = 0; count < 5; count++) await unsealed(one);
+    assert.equal(largeDone, false);
+    assert.equal(Object.keys((await large).secret.data as object).length, 500);
+  });
+
   it('treats items named like object internals as any other', async () => {
     const text = JSON.stringify(sealed({ constructor: 'b', toString: 'c' }));
     const item = sealed({ a: 'p' }).spec.encryptedData.a;
