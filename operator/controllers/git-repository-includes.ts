@@ -200,11 +200,11 @@ async function mountOf(
   const to = normalizePath(include.toPath || name);
   const what = `include '${name}'`;
   try {
-    return { at: to, what, tree: await folderTree(join(folder, from), `${digest}:${from}`) };
+    return { at: to, what, tree: await folderTree(join(folder, from), `${digest}\0${from}`) };
   } catch (error) {
     const code = systemErrorCode(error);
     if (code === 'ENOTDIR' && to !== '') {
-      const tree = await fileTree(join(folder, from), { id: `${digest}:${from}`, name: posix.basename(to) });
+      const tree = await fileTree(join(folder, from), { id: `${digest}\0${from}`, name: posix.basename(to) });
       return { at: posix.dirname(to).replace(/^\.$/, ''), what, tree };
     }
     const missing = code === 'ENOENT' || code === 'ENOTDIR';

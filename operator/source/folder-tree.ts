@@ -1,5 +1,6 @@
 /** A folder of plain files, an extracted artifact, as a tree. */
 
+import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -17,7 +18,7 @@ export async function folderTree(folder: string, id: string): Promise<SourceTree
     const found = await readdir(join(folder, directory), { withFileTypes: true });
     for (const { name } of found.sort((a, b) => Buffer.compare(Buffer.from(a.name), Buffer.from(b.name)))) {
       const path = directory === '' ? name : `${directory}/${name}`;
-      const entry = await entryOf(join(folder, path), { path, oid: `${id}:${path}` });
+      const entry = await entryOf(join(folder, path), { path, oid: nameOf(id, path) });
       entries.push(entry);
       if (entry.kind === 'directory') await list(path);
     }
@@ -28,7 +29,7 @@ export async function folderTree(folder: string, id: string): Promise<SourceTree
 
 /** One file, as a tree that holds it under a name. @throws what reading it throws */
 export async function fileTree(file: string, o: { id: string; name: string }): Promise<SourceTree> {
-  const entry = await entryOf(file, { path: o.name, oid: o.id });
+  const entry = await entryOf(file, { path: o.name, oid: nameOf(o.id, '') });
   return {
     entries: [entry],
     async *read(files, signal) {
@@ -46,4 +47,8 @@ async function entryOf(file: string, names: Pick<TreeEntry, 'path' | 'oid'>): Pr
 async function* readFiles(folder: string, files: readonly TreeEntry[], signal: AbortSignal) {
   for (const entry of files)
     yield { entry, content: createReadStream(join(folder, entry.path), { signal }) as AsyncIterable<Buffer> };
+}
+
+function nameOf(id: string, path: string): string {
+  return createHash('sha256').update(`${id}\0${path}`).digest('hex');
 }

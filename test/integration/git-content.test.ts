@@ -65,6 +65,19 @@ describe('the content of an artifact', () => {
     );
   }
 
+  it('keeps the artifact of a branch that is gone', async () => {
+    const scene = source();
+    const commit = await scene.push({ 'a.yaml': 'a' });
+    await scene.work.git('push', '--quiet', scene.url, 'HEAD:refs/heads/other');
+    await scene.create({ spec: { ref: { branch: 'other' } } });
+    await scene.untilPublished(commit);
+    await scene.work.git('push', '--quiet', '--delete', scene.url, 'other');
+    await scene.request('now');
+    const failing = await failure(/couldn't find remote ref 'refs\/heads\/other'/);
+    assert.equal(condition(failing, 'FetchFailed')?.reason, 'GitOperationFailed');
+    assert.equal(failing.status?.artifact?.revision, `other@sha1:${commit}`);
+  });
+
   describe('with spec.recurseSubmodules', () => {
     async function withModules(modules: string, entries: Record<string, string>): Promise<string> {
       const scene = source();
