@@ -181,7 +181,7 @@ describe('the stock kubeseal, through the API server, with the rights that Seale
   });
 
   it('validates more objects at once than the rate limit lets through, by coming back', async () => {
-    const objects = await Promise.all(['a', 'b', 'c', 'd', 'e'].map((name) => sealJson({ name })));
+    const objects = await Promise.all(['a', 'b', 'c', 'd', 'e', 'f', 'g'].map((name) => sealJson({ name })));
     await succeed(['--validate'], objects.map((object) => JSON.stringify(object)).join('\n'));
     const metrics = await (await fetch(operator.metricsUrl)).text();
     assert.match(metrics, /sealed_secrets_controller_http_requests_total\{path="\/v1\/verify",code="429",/);

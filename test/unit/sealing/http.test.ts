@@ -328,7 +328,7 @@ describe('the sealing HTTP face', function () {
   });
 
   it('lets a client verify and rotate at the rate that it is given, each path and client for itself', async () => {
-    const limited = sealingFace({ keys: ringOf(key), logger: SILENT, rate: { perSecond: 2, burst: 2 } });
+    const limited = sealingFace({ keys: ringOf(key), logger: SILENT, rate: { perSecond: 1 / 60, burst: 2 } });
     const ask = async (url: string, forwardedFor?: string) => {
       const headers = forwardedFor === undefined ? {} : { 'x-forwarded-for': forwardedFor };
       return await limited.inject({ method: 'POST', url, payload: '{}', headers });
@@ -337,13 +337,13 @@ describe('the sealing HTTP face', function () {
     assert.equal(first.statusCode, 500);
     assert.equal(first.headers['x-ratelimit-limit'], '3');
     assert.equal(first.headers['x-ratelimit-remaining'], '2');
-    assert.equal(first.headers['x-ratelimit-reset'], '1');
+    assert.equal(first.headers['x-ratelimit-reset'], '60');
     assert.equal(first.headers['retry-after'], undefined);
     await ask('/v1/verify');
     await ask('/v1/verify');
     const refused = await ask('/v1/verify');
     assert.deepEqual([refused.statusCode, refused.body], [429, 'limit exceeded\n']);
-    assert.equal(refused.headers['retry-after'], '1');
+    assert.match(String(refused.headers['retry-after']), /^[1-6]\d$/);
     assert.equal(refused.headers['x-ratelimit-remaining'], '0');
     assert.equal((await ask('/v1/rotate')).statusCode, 500, 'another path');
     assert.equal((await ask('/v1/verify', '10.0.0.1')).statusCode, 500, 'another client');
@@ -351,7 +351,7 @@ describe('the sealing HTTP face', function () {
   });
 
   it('knows a client by the address that the nearest proxy wrote, not by what the client wrote', async () => {
-    const limited = sealingFace({ keys: ringOf(key), logger: SILENT, rate: { perSecond: 1, burst: 0 } });
+    const limited = sealingFace({ keys: ringOf(key), logger: SILENT, rate: { perSecond: 1 / 60, burst: 0 } });
     const ask = async (forwardedFor: string) => {
       const headers = { 'x-forwarded-for': forwardedFor };
       return (await limited.inject({ method: 'POST', url: '/v1/verify', payload: '{}', headers })).statusCode;
