@@ -25,6 +25,7 @@ export const REASON = {
   gitOperationSucceeded: 'GitOperationSucceeded',
   authenticationFailed: 'AuthenticationFailed',
   emptyGitRepository: 'EmptyGitRepository',
+  invalidProviderConfiguration: 'InvalidProviderConfiguration',
   newArtifact: 'NewArtifact',
   newRevision: 'NewRevision',
   includeChange: 'IncludeChange',

@@ -21,6 +21,7 @@ import { ArtifactServer } from '../source/artifact-server.ts';
 import type { ArtifactStore } from '../source/artifact-store.ts';
 import { messageOf } from '../source/errors.ts';
 import { GitFetcher } from '../source/git.ts';
+import { GitHubAppTokens } from '../source/github-app.ts';
 import { type WebhookFaceOptions, webhookRoutes } from '../source/webhook-face.ts';
 import { type Composition, controllerBasics, part } from './platform.ts';
 
@@ -48,6 +49,7 @@ export function addSourceParts(manager: Manager, composition: Composition, store
     reconciler: gitRepositoryReconciler({
       ...{ client, store, webhooks },
       git: new GitFetcher({ cacheRoot, searchPath: path, logger }),
+      gitHubApps: new GitHubAppTokens(),
       includes: {
         artifacts,
         repositories: () => controller.store,

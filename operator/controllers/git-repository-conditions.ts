@@ -16,6 +16,7 @@ export const GIT_REPOSITORY_POLICY: ConditionPolicy<GitRepositoryStatus> = fluxP
       REASON.gitOperationFailed,
       REASON.authenticationFailed,
       REASON.emptyGitRepository,
+      REASON.invalidProviderConfiguration,
     ],
     IncludeUnavailable: [REASON.notFound, REASON.noArtifact, REASON.copyFailure, REASON.includeCycle],
     StorageOperationFailed: [REASON.archiveOperationFailed],

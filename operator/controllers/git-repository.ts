@@ -6,6 +6,7 @@ import { objectKey } from '../api/resources.ts';
 import { type ReconcileContext, type Reconciler, stalled } from '../runtime/reconciler.ts';
 import type { GitRequest, ResolvedRevision } from '../source/git.ts';
 import { selectRef } from '../source/git-ref.ts';
+import type { GitHubAppTokens } from '../source/github-app.ts';
 import { parseRepositoryUrl } from '../source/repository-url.ts';
 import { readGitCredentials } from './git-credentials.ts';
 import { ARTIFACT_OUTDATED } from './git-repository-conditions.ts';
@@ -19,6 +20,7 @@ import { WebhookRefused, type Webhooks } from './webhooks.ts';
 /** What fetching works with. */
 export interface GitRepositoryDependencies extends ContentDependencies {
   webhooks: Webhooks;
+  gitHubApps: GitHubAppTokens;
   jitter: Jitter;
 }
 
@@ -29,7 +31,7 @@ const DEFAULT_INTERVAL_MS = 60_000;
 
 const UNSUPPORTED: readonly UnsupportedField<GitRepositorySpec>[] = [
   { field: 'serviceAccountName', used: (spec) => spec.serviceAccountName !== undefined },
-  { field: 'provider', used: (spec) => (spec.provider ?? 'generic') !== 'generic' },
+  { field: 'provider', used: ({ provider }) => provider === 'aws' || provider === 'azure' },
 ];
 
 /** Resolves the ref, and fetches and publishes only when it means something else than what is published. */
@@ -100,7 +102,7 @@ async function resolve(
 
 async function requestOf(
   repository: GitRepository,
-  { client }: GitRepositoryDependencies,
+  { client, gitHubApps }: GitRepositoryDependencies,
   context: Context,
 ): Promise<GitRequest> {
   const { spec } = repository;
@@ -109,9 +111,10 @@ async function requestOf(
   return sourceStep(async () => {
     parseRepositoryUrl(spec.url);
     const ref = selectRef(spec.ref);
-    const credentials = await readGitCredentials(repository, client, context.signal);
+    const { signal } = context;
+    const credentials = await readGitCredentials({ repository, client, gitHubApps, signal });
     const timeoutMs = specDurationMs(spec.timeout, DEFAULT_TIMEOUT_MS);
-    return { key: cacheKey(repository), url: spec.url, ref, credentials, signal: context.signal, timeoutMs };
+    return { key: cacheKey(repository), url: spec.url, ref, credentials, signal, timeoutMs };
   });
 }
 

@@ -26,6 +26,8 @@ export interface GitCredentials {
   ssh?: SshCredentials;
   /** What http:// and https:// addresses are reached through. */
   proxy?: ProxyCredentials;
+  /** Told when the server refuses them, so that what was kept for them is not used again. */
+  onRefused?: () => void;
 }
 
 /** A Secret's `data`: base64 values by key. */
@@ -45,11 +47,10 @@ export function credentialsFromSecret(
   const read = valueReader(data);
   if (transport === 'ssh') return { ssh: sshFrom(read, secret) };
   const bearerToken = singleLine(read('bearerToken'), 'bearerToken', secret);
-  const ca = read('ca.crt') ?? read('caFile');
   const credentials: GitCredentials = {
     ...basicFrom(read, secret),
     ...(isSet(bearerToken) ? { bearerToken } : {}),
-    ...(isSet(ca) ? { ca: certificatesIn(ca, 'ca.crt', secret) } : {}),
+    ...authoritiesFrom(data, secret),
     ...clientCertificateFrom(read, secret),
   };
   if (Object.keys(credentials).length === 0)
@@ -57,6 +58,16 @@ export function credentialsFromSecret(
       `${secret} has none of the keys username and password, bearerToken, ca.crt, tls.crt and tls.key`,
     );
   return credentials;
+}
+
+/**
+ * The server's certificate authorities in a Secret's `data`: `ca.crt`, or the older `caFile`.
+ * @throws SourceError `AuthenticationFailed`
+ */
+export function authoritiesFrom(data: SecretData | undefined, secret: string): Pick<GitCredentials, 'ca'> {
+  const read = valueReader(data);
+  const ca = read('ca.crt') ?? read('caFile');
+  return isSet(ca) ? { ca: certificatesIn(ca, 'ca.crt', secret) } : {};
 }
 
 /** The text of a Secret's key; undefined when it has none. */

@@ -243,7 +243,11 @@ export class GitFetcher {
           `failed to ${what} '${address.href}': no end within ${limit} (spec.timeout)`,
         );
       }
-      if (error instanceof GitExit) throw gitFailure(error, { what, href: address.href, credentials });
+      if (error instanceof GitExit) {
+        const failure = gitFailure(error, { what, href: address.href, credentials });
+        if (failure.reason === REASON.authenticationFailed) credentials?.onRefused?.();
+        throw failure;
+      }
       if (error instanceof SourceError) throw error;
       throw new SourceError(
         REASON.gitOperationFailed,

@@ -159,7 +159,7 @@ function join(socket: Duplex, port: number, head: Buffer): void {
     [socket, onward],
     [onward, socket],
   ] as const)
-    one.on('error', () => other.destroy());
+    one.on('error', () => one.destroy()).on('close', () => other.destroy());
 }
 
 function socketsOf(server: Server): Set<Socket> {
