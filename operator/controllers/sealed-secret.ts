@@ -1,8 +1,8 @@
 /** SealedSecret: from the sealed items to the Secret in the cluster, and back again when somebody changes it. */
 
-import { findCondition, PATCHING, REASON, SYNCED, transitioned } from '../api/conditions.ts';
+import { findCondition, PATCHING, REASON, SYNCED } from '../api/conditions.ts';
 import { SEALED_SECRETS_FIELD_MANAGER } from '../api/names.ts';
-import type { Condition, StoredObject } from '../api/objects.ts';
+import type { StoredObject } from '../api/objects.ts';
 import { keyOf, SECRET } from '../api/resources.ts';
 import type { SealedSecret, SealedSecretSpec, SealedSecretStatus } from '../api/sealed-secret.gen.ts';
 import type { KubeClient } from '../kube/client.ts';
@@ -183,8 +183,7 @@ function leaveDeleted(
   existing: StoredObject | undefined,
   context: Context,
 ): void {
-  const { conditions = [] } = sealedSecret.status ?? {};
-  const remembered = findCondition(conditions, PATCHING);
+  const remembered = findCondition(sealedSecret.status?.conditions, PATCHING);
   if (existing === undefined && remembered !== undefined) {
     const name = JSON.stringify(sealedSecret.metadata.name);
     refuse(
@@ -192,16 +191,8 @@ function leaveDeleted(
     );
   }
   const patching = existing !== undefined && isOnlyPatched(existing, sealedSecret.metadata.uid);
-  if (patching === (remembered !== undefined)) return;
-  const others = conditions.filter(({ type }) => type !== PATCHING);
-  context.record({ conditions: patching ? [...others, patchingSince(new Date())] : others });
-}
-
-function patchingSince(now: Date): Condition {
-  const at = now.toISOString().replace(/\.\d+Z$/, 'Z');
   const message = 'the Secret is not managed by SealedSecret: items are added to it';
-  const condition: Condition = { type: PATCHING, status: 'True', reason: REASON.notManaged, message };
-  return { ...transitioned(condition, undefined, at), lastUpdateTime: at };
+  context.claim(PATCHING, patching ? { status: 'True', reason: REASON.notManaged, message } : undefined);
 }
 
 /** Whether status says that this spec was unsealed before. */
