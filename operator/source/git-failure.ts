@@ -47,7 +47,7 @@ export function gitFailure(
     const hint = sshLoginHint(exit.stderr) ?? proxyHint(exit.stderr) ?? httpHint;
     return new SourceError(REASON.authenticationFailed, `${subject}: ${hint}`);
   }
-  const trust = trustHint(exit.stderr);
+  const trust = trustHint(exit.stderr) ?? sshProgramHint(exit.stderr);
   if (trust !== undefined) return new SourceError(REASON.gitOperationFailed, `${subject}: ${trust}`);
   return new SourceError(
     REASON.gitOperationFailed,
@@ -83,6 +83,12 @@ function trustHint(stderr: string): string | undefined {
     );
   if (found === null) return undefined;
   return `the server's certificate is not trusted (${printable(found[0])}): put the certificate of its authority into ca.crt of the Secret in spec.secretRef, or, of a proxy, in spec.proxySecretRef; it must be valid for the host in the URL`;
+}
+
+/** As shells and git itself say it. */
+function sshProgramHint(stderr: string): string | undefined {
+  if (!/\bssh: (command )?not found|cannot run ssh\b/.test(stderr)) return undefined;
+  return 'the program ssh (openssh-client) is not installed where the operator runs';
 }
 
 function hasLogin(credentials: GitCredentials | undefined): boolean {

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { GitHubApi } from '../support/github-api.ts';
 import { startHttpProxy } from '../support/proxy.ts';
 import { condition, useSource } from '../support/source-scene.ts';
-import { makeSshKey, SshServer } from '../support/ssh-server.ts';
+import { makeSshKey, needsSshClient, SshServer } from '../support/ssh-server.ts';
 import { useWorld } from '../support/world.ts';
 
 describe('the login of a GitRepository', () => {
@@ -15,21 +15,25 @@ describe('the login of a GitRepository', () => {
     for (const stop of stops.splice(0)) await stop();
   });
 
-  it('over ssh takes identity and known_hosts from the Secret, both of them', async () => {
-    const key = makeSshKey();
-    const directory = join(scene().directory, 'repositories');
-    const server = await SshServer.start({ directory, clientKeys: [key.public] });
-    stops.push(() => server.stop());
-    const commit = await scene().push({ 'a.yaml': 'a: 1\n' });
-    await scene().createSecret('login', { identity: key.private });
-    await scene().create({ spec: { url: server.url('fleet.git'), secretRef: { name: 'login' } } });
-    const refused = await scene().until('the refusal', (r) => condition(r, 'FetchFailed') !== undefined);
-    assert.equal(condition(refused, 'Ready')?.reason, 'AuthenticationFailed');
-    assert.match(condition(refused, 'Ready')?.message ?? '', /Secret \S+\/login has no key known_hosts/);
-    await world().api.mergePatch(world().path('v1', 'secrets', 'login'), {
-      stringData: { known_hosts: server.knownHosts },
+  describe('over ssh', () => {
+    needsSshClient();
+
+    it('takes identity and known_hosts from the Secret, both of them', async () => {
+      const key = makeSshKey();
+      const directory = join(scene().directory, 'repositories');
+      const server = await SshServer.start({ directory, clientKeys: [key.public] });
+      stops.push(() => server.stop());
+      const commit = await scene().push({ 'a.yaml': 'a: 1\n' });
+      await scene().createSecret('login', { identity: key.private });
+      await scene().create({ spec: { url: server.url('fleet.git'), secretRef: { name: 'login' } } });
+      const refused = await scene().until('the refusal', (r) => condition(r, 'FetchFailed') !== undefined);
+      assert.equal(condition(refused, 'Ready')?.reason, 'AuthenticationFailed');
+      assert.match(condition(refused, 'Ready')?.message ?? '', /Secret \S+\/login has no key known_hosts/);
+      await world().api.mergePatch(world().path('v1', 'secrets', 'login'), {
+        stringData: { known_hosts: server.knownHosts },
+      });
+      await scene().untilPublished(commit);
     });
-    await scene().untilPublished(commit);
   });
 
   it('goes through the proxy of spec.proxySecretRef', async () => {

@@ -4,12 +4,13 @@ import { join } from 'node:path';
 import { credentialsFromSecret } from '../../operator/source/credentials.ts';
 import { SourceError } from '../../operator/source/errors.ts';
 import { useGitWorld } from '../support/git-world.ts';
-import { makePemKey, makeSshKey, type SshKey, SshServer } from '../support/ssh-server.ts';
+import { makePemKey, makeSshKey, needsSshClient, type SshKey, SshServer } from '../support/ssh-server.ts';
 
 const FILES = { 'a.yaml': 'a: 1\n' };
 const PASSPHRASE = `correct "horse" 'b$ttery' staple`;
 
 describe('a repository behind ssh', () => {
+  needsSshClient();
   const world = useGitWorld();
   const servers: SshServer[] = [];
   const key = makeSshKey();

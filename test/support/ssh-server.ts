@@ -1,6 +1,6 @@
 /** A git server that speaks SSH: ssh2's server side in front of the real `git-upload-pack`. */
 
-import { spawn } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { generateKeyPairSync } from 'node:crypto';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
@@ -12,6 +12,17 @@ export interface SshKey {
   private: string;
   /** `<type> <base64>` */
   public: string;
+}
+
+/** Leaves a suite's tests pending, with a word on why, on a machine that has no `ssh` client (OpenSSH). */
+export function needsSshClient(): void {
+  before('is there an ssh client?', function () {
+    if (spawnSync('ssh', ['-V'], { stdio: 'ignore' }).error === undefined) return;
+    process.stderr.write(
+      '\nssh is missing: what is reached over ssh is not tested. Get it from openssh-client.\n',
+    );
+    this.skip();
+  });
 }
 
 /** A fresh key; with a passphrase an encrypted one. */

@@ -34,6 +34,28 @@ describe('what git says when it fails', () => {
     assert.equal(gitFailure(exit, o).reason, 'AuthenticationFailed');
   });
 
+  it('names ssh when that is not installed', () => {
+    const end =
+      'fatal: Could not read from remote repository.\n\nPlease make sure you have the correct access rights';
+    for (const shell of ['/bin/sh: 1: ssh: not found', 'sh: line 1: ssh: command not found']) {
+      const o = { what: 'fetch from', href: 'ssh://x/y' };
+      const { message } = gitFailure(new GitExit(128, `${shell}\n${end}`), o);
+      assert.match(message, /the program ssh \(openssh-client\) is not installed/);
+    }
+  });
+
+  it('says what ssh said, without what git always adds to it', () => {
+    const stderr = [
+      'ERROR: Repository not found.',
+      'fatal: Could not read from remote repository.',
+      '',
+      'Please make sure you have the correct access rights',
+      'and the repository exists.',
+    ].join('\n');
+    assert.equal(summary(stderr, []), 'ERROR: Repository not found.');
+    assert.equal(classify(new GitExit(128, stderr)), 'connection');
+  });
+
   it('is sorted by what to do about it', () => {
     const of = (stderr: string) => classify(new GitExit(128, stderr));
     assert.equal(of('fatal: unable to access: The requested URL returned error: 403'), 'authentication');
