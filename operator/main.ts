@@ -68,7 +68,13 @@ async function run({ options, ignored }: Extract<CommandLine, { action: 'run' }>
   };
   process.on('SIGTERM', stop);
   process.on('SIGINT', stop);
-  await operator.start();
+  try {
+    await operator.start();
+  } catch (error) {
+    // A start that is broken off ends as the shutdown does.
+    if (!stopping) throw error;
+    return;
+  }
   logger.info('started', { version: version() });
 }
 

@@ -5,6 +5,7 @@
  */
 
 import { readFile } from 'node:fs/promises';
+import { setTimeout as sleep } from 'node:timers/promises';
 import framework, {
   type OperatorLogger,
   type ResourceEvent,
@@ -15,12 +16,18 @@ import framework, {
 import { parse } from 'yaml';
 import type { Logger } from './api/logger.ts';
 import type { KubeObject, StoredObject } from './api/objects.ts';
-import { CUSTOM_RESOURCE_DEFINITION, type NamespacedName, type ResourceType } from './api/resources.ts';
+import {
+  apiVersionOf,
+  CUSTOM_RESOURCE_DEFINITION,
+  type NamespacedName,
+  type ResourceType,
+} from './api/resources.ts';
 import { established } from './apply/definitions.ts';
 import { addParts } from './composition/parts.ts';
 import { createPlatform, type Platform } from './composition/platform.ts';
 import { isNotFound } from './kube/errors.ts';
 import { addFinalizer, removeFinalizer } from './kube/finalizers.ts';
+import { collectionPath } from './kube/paths.ts';
 import type { Options } from './options.ts';
 import { Follower } from './runtime/follower.ts';
 import { Manager } from './runtime/manager.ts';
@@ -53,9 +60,11 @@ export class SignetOperator extends framework.default {
   #stopped: Promise<void> | undefined;
 
   constructor(o: SignetOperatorOptions) {
+    // Before the framework reads the kubeconfig, whose errors don't name it.
+    const platform = createPlatform(o);
     super(frameworkLogger(o.logger));
     this.#o = o;
-    this.platform = createPlatform(o);
+    this.platform = platform;
     this.#manager = new Manager({ logger: o.logger });
   }
 
@@ -89,8 +98,12 @@ export class SignetOperator extends framework.default {
 
   async #stop(): Promise<void> {
     this.#stopping.abort(new DOMException('the operator is shutting down', 'AbortError'));
-    for (const follower of this.#followers.splice(0).reverse()) await follower.stop();
-    await this.#manager.stop(this.#o.options.gracefulShutdownTimeoutMs);
+    const limitMs = this.#o.options.gracefulShutdownTimeoutMs;
+    const endsAtMs = performance.now() + limitMs;
+    const ended = Promise.all(this.#followers.splice(0).map((follower) => follower.stop()));
+    // A handler that hangs doesn't cost the parts their turn.
+    await Promise.race([ended, sleep(limitMs / 2, undefined, { ref: false })]);
+    await this.#manager.stop(endsAtMs - performance.now());
   }
 
   /**
@@ -100,7 +113,7 @@ export class SignetOperator extends framework.default {
   protected override async registerCustomResourceDefinition(
     crdFile: string,
   ): ReturnType<InstanceType<typeof framework.default>['registerCustomResourceDefinition']> {
-    const definition: unknown = parse(await readFile(crdFile, 'utf8'));
+    const definition = await readYaml(crdFile);
     if (!isDefinition(definition)) throw new Error(`${crdFile} is no CustomResourceDefinition`);
     const { client } = this.platform;
     const { signal } = this.#stopping;
@@ -122,14 +135,15 @@ export class SignetOperator extends framework.default {
     plural: string,
     namespace?: string,
   ): string {
-    const root = group === '' ? `/api/${version}` : `/apis/${group}/${version}`;
-    const scope = namespace === undefined ? '' : `/namespaces/${namespace}`;
-    return new URL(`${root}${scope}/${plural}`, this.platform.config.server).href;
+    const { server } = this.platform.config;
+    const type: ResourceType = { group, version, plural, kind: '', namespaced: true };
+    return `${server.href.replace(/\/$/, '')}${collectionPath(type, namespace)}`;
   }
 
   /**
    * Follows a kind: list, then watch, resumed and relisted as needed. `onEvent` hears of the latest change of each
-   * object, one at a time for one object, again after a back-off when it throws. Resolves with the first list.
+   * object, one at a time for one object, again after a back-off when it throws. Resolves with the first list; throws when
+   * there is no such kind.
    */
   protected override async watchResource(
     group: string,
@@ -138,15 +152,16 @@ export class SignetOperator extends framework.default {
     onEvent: (event: ResourceEvent) => Promise<void>,
     namespace?: string,
   ): Promise<void> {
+    const { discovery, informers } = this.platform;
     const { signal } = this.#stopping;
-    const type = await this.platform.discovery.resolvePlural({ group, version, plural }, { signal });
-    const id = `${plural}.${group === '' ? version : `${group}/${version}`}`;
+    const type = await discovery.resolvePlural({ group, version, plural }, { signal });
+    const id = `${plural}.${apiVersionOf(type)}`;
     this.#followed.set(id, type);
     const follower = new Follower({
       name: `watch of ${id}`,
       spec: { type, namespace },
       concurrency: FOLLOWER_WORKERS,
-      informers: this.platform.informers,
+      informers,
       logger: this.#o.logger,
       handle: ({ type: change, object: received }) => {
         const object = asFrameworkObject(received);
@@ -240,6 +255,15 @@ export class SignetOperator extends framework.default {
 
 interface Definition extends KubeObject {
   spec: { group: string; versions: []; names: { plural: string } };
+}
+
+async function readYaml(file: string): Promise<unknown> {
+  const text = await readFile(file, 'utf8');
+  try {
+    return parse(text);
+  } catch (cause) {
+    throw new Error(`${file}: ${cause instanceof Error ? cause.message : String(cause)}`, { cause });
+  }
 }
 
 function isDefinition(value: unknown): value is Definition {

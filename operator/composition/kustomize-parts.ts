@@ -14,7 +14,7 @@ import { jitter } from '../controllers/intervals.ts';
 import { KUSTOMIZATION_POLICY, KustomizationReconciler } from '../controllers/kustomization.ts';
 import { sourceKey, sourceKeyOf } from '../controllers/kustomization-source.ts';
 import { timeoutMs } from '../controllers/kustomization-spec.ts';
-import type { Informer } from '../kube/informers.ts';
+import { type Informer, listReadiness } from '../kube/informers.ts';
 import type { Store } from '../kube/store.ts';
 import { BuildWorkers } from '../kustomize/build-worker.ts';
 import { Controller } from '../runtime/controller.ts';
@@ -79,6 +79,7 @@ export function addKustomizeParts(manager: Manager, composition: Composition, st
   manager.add(
     part('stores', {
       start: (signal) => repositories.informer.synced(signal),
+      ready: () => listReadiness(repositories.informer, GIT_REPOSITORY.plural),
       stop: async () => {
         repositories.release();
         kustomizations.release();

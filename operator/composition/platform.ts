@@ -49,8 +49,8 @@ export function createPlatform({ options, logger }: Pick<Composition, 'options' 
 }
 
 /** A part made of one or two functions. */
-export function part(name: string, life: Partial<Pick<Runnable, 'start' | 'stop'>>): Runnable {
-  return { name, start: life.start ?? (async () => {}), stop: life.stop ?? (async () => {}) };
+export function part(name: string, life: Partial<Omit<Runnable, 'name'>>): Runnable {
+  return { name, start: async () => {}, stop: async () => {}, ...life };
 }
 
 /** What controllers have in common, with an event recorder of their own; `component` is where its events come from. */

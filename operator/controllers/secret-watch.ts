@@ -2,7 +2,7 @@
 
 import type { StoredObject } from '../api/objects.ts';
 import { SECRET } from '../api/resources.ts';
-import type { Informers } from '../kube/informers.ts';
+import { type Informer, type Informers, listReadiness } from '../kube/informers.ts';
 import type { Runnable } from '../runtime/manager.ts';
 
 /** Helm keeps its releases, megabytes of them, in Secrets; no SealedSecret makes one. */
@@ -34,8 +34,7 @@ export class SecretWatch implements Runnable {
   readonly #o: SecretWatchOptions;
   readonly #writes = new Map<string, OwnWrite>();
   #release: () => void = () => {};
-  #synced: () => boolean = () => false;
-  #has: (key: string) => boolean = () => false;
+  #informer: Informer<string> | undefined;
 
   constructor(o: SecretWatchOptions) {
     this.#o = o;
@@ -50,8 +49,7 @@ export class SecretWatch implements Runnable {
       keep: ({ metadata }) => metadata.resourceVersion,
       variant: 'versions',
     });
-    this.#synced = () => informer.hasSynced;
-    this.#has = (key) => informer.store.get(key) !== undefined;
+    this.#informer = informer;
     const unsubscribe = informer.subscribe(({ type, key, kept }) => {
       // What the first list brings is looked at anyway: every SealedSecret has a pass when the operator starts.
       if (type === 'added' && !informer.hasSynced) return;
@@ -68,12 +66,12 @@ export class SecretWatch implements Runnable {
   }
 
   ready(): boolean | string {
-    return this.#synced() || 'waiting for the list of secrets';
+    return listReadiness(this.#informer, SECRET.plural);
   }
 
   /** No such Secret is known. There may be one all the same: it is new, or not among those that are watched. */
   seemsAbsent(key: string): boolean {
-    return this.#synced() && !this.#has(key);
+    return this.#informer?.hasSynced === true && this.#informer.store.get(key) === undefined;
   }
 
   /** Runs a write of ours to the Secret; answers what the write does. */

@@ -51,7 +51,7 @@ export function loadClusterConfig(o: { kubeconfig?: string; inCluster?: boolean 
     }
     tokenFile = SERVICE_ACCOUNT_TOKEN;
   } else {
-    kubeConfig.loadFromDefault();
+    loadUsual(kubeConfig);
   }
   const cluster = kubeConfig.getCurrentCluster();
   if (cluster === null) {
@@ -62,15 +62,32 @@ export function loadClusterConfig(o: { kubeconfig?: string; inCluster?: boolean 
   return toClusterConfig(kubeConfig, cluster, tokenFile);
 }
 
+/** What kubectl would read. client-node answers `localhost:8080` where there is nothing: nobody meant that. */
+function loadUsual(kubeConfig: KubeConfig): void {
+  naming('KUBECONFIG or ~/.kube/config', () => kubeConfig.loadFromDefault());
+  if (kubeConfig.getCurrentContext() !== 'loaded-context') return;
+  if (kubeConfig.getCurrentCluster()?.server !== 'http://localhost:8080') return;
+  throw new Error('no kubeconfig: give --kubeconfig or KUBECONFIG, have ~/.kube/config, or run in a cluster');
+}
+
 /** Loads the file and answers the current user's `tokenFile`, which client-node doesn't read. */
 function loadFile(kubeConfig: KubeConfig, path: string): string | undefined {
   const text = readFileSync(path, 'utf8');
-  kubeConfig.loadFromString(text);
+  naming(path, () => kubeConfig.loadFromString(text));
   kubeConfig.makePathsAbsolute(dirname(resolve(path)));
   const raw = parse(text) as { users?: { name?: string; user?: { tokenFile?: string } }[] };
   const userName = kubeConfig.getCurrentUser()?.name;
   const tokenFile = raw.users?.find((entry) => entry.name === userName)?.user?.tokenFile;
   return tokenFile === undefined ? undefined : resolve(dirname(resolve(path)), tokenFile);
+}
+
+/** client-node's errors don't say in which file. */
+function naming(file: string, load: () => void): void {
+  try {
+    load();
+  } catch (cause) {
+    throw new Error(`${file}: ${cause instanceof Error ? cause.message : String(cause)}`, { cause });
+  }
 }
 
 function toClusterConfig(

@@ -56,6 +56,17 @@ export interface InformersOptions {
   pacing?: Partial<ReflectorPacing>;
 }
 
+/** `true` once the first list is in the store; else what is waited for and, where it is known, why. */
+export function listReadiness(
+  informer: Pick<Informer<unknown>, 'hasSynced' | 'failing'> | undefined,
+  plural: string,
+): true | string {
+  if (informer?.hasSynced === true) return true;
+  const failing = informer?.failing;
+  const because = failing === undefined ? '' : `: ${failing instanceof Error ? failing.message : failing}`;
+  return `waiting for the list of ${plural}${because}`;
+}
+
 interface Shared {
   informer: SharedInformer<unknown>;
   users: number;

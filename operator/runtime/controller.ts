@@ -13,7 +13,7 @@ import type { KubeClient } from '../kube/client.ts';
 import { isNotFound } from '../kube/errors.ts';
 import type { EventRecorder } from '../kube/events.ts';
 import { addFinalizer, removeFinalizer } from '../kube/finalizers.ts';
-import type { InformerEvent, Informers } from '../kube/informers.ts';
+import { type Informer, type InformerEvent, type Informers, listReadiness } from '../kube/informers.ts';
 import type { Store } from '../kube/store.ts';
 import type { ConditionPolicy } from './condition-policy.ts';
 import { deadline } from './deadline.ts';
@@ -88,9 +88,8 @@ export class Controller<Spec, Status extends object> implements Runnable {
   readonly #written = new LastWritten<CustomResource<Spec, Status>>();
   readonly #owed = new Map<string, Owed>();
   readonly #shutdown = new AbortController();
-  #store: Store<CustomResource<Spec, Status>> | undefined;
+  #informer: Informer<CustomResource<Spec, Status>> | undefined;
   #release: () => void = () => {};
-  #synced: () => boolean = () => false;
 
   constructor(o: ControllerOptions<Spec, Status>) {
     if (o.reconciler.finalize !== undefined && o.finalizer === undefined) {
@@ -109,8 +108,7 @@ export class Controller<Spec, Status extends object> implements Runnable {
   /** Resolves when the first list is in the store and the workers run. */
   async start(signal: AbortSignal): Promise<void> {
     const { informer, release } = this.#o.informers.acquire(ownKind(this.#o));
-    this.#store = informer.store;
-    this.#synced = () => informer.hasSynced;
+    this.#informer = informer;
     const unsubscribe = informer.subscribe((event) => this.#observe(event));
     this.#release = () => {
       unsubscribe();
@@ -134,7 +132,7 @@ export class Controller<Spec, Status extends object> implements Runnable {
   }
 
   ready(): boolean | string {
-    return this.#synced() || `waiting for the list of ${this.#o.type.plural}`;
+    return listReadiness(this.#informer, this.#o.type.plural);
   }
 
   /** Asks for a pass over an object, now or after `afterMs`; the earliest of several wins. */
@@ -144,8 +142,8 @@ export class Controller<Spec, Status extends object> implements Runnable {
 
   /** The objects of the kind, as last seen. Throws before the start. */
   get store(): Store<CustomResource<Spec, Status>> {
-    if (this.#store === undefined) throw new Error(`the ${this.name} controller has not been started`);
-    return this.#store;
+    if (this.#informer === undefined) throw new Error(`the ${this.name} controller has not been started`);
+    return this.#informer.store;
   }
 
   #observe(event: InformerEvent<CustomResource<Spec, Status>>): void {
@@ -168,7 +166,7 @@ export class Controller<Spec, Status extends object> implements Runnable {
       const { kind } = this.#o.type;
       const { name, namespace = '' } = parseKey(key);
       this.#metrics.finished({ ...end, durationMs, kind, name, namespace });
-      if (!this.#store?.get(key)) this.#metrics.forget({ kind, name, namespace });
+      if (!this.store.get(key)) this.#metrics.forget({ kind, name, namespace });
       this.#queue.done(key);
     }
   }

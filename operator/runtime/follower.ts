@@ -2,7 +2,7 @@
 
 import type { Logger } from '../api/logger.ts';
 import type { StoredObject } from '../api/objects.ts';
-import type { Informer, InformerSpec, Informers } from '../kube/informers.ts';
+import { type Informer, type InformerSpec, type Informers, listReadiness } from '../kube/informers.ts';
 import type { Runnable } from './manager.ts';
 import { WorkQueue } from './queue.ts';
 
@@ -56,7 +56,12 @@ export class Follower implements Runnable {
       release();
     };
     for (let worker = 0; worker < concurrency; worker += 1) void this.#work();
-    await informer.synced(signal);
+    try {
+      await informer.synced(signal);
+    } catch (error) {
+      await this.stop();
+      throw error;
+    }
   }
 
   /** Resolves when no handler runs any more. */
@@ -68,7 +73,7 @@ export class Follower implements Runnable {
   }
 
   ready(): boolean | string {
-    return this.#informer?.hasSynced === true || `waiting for the list of ${this.#o.spec.type.plural}`;
+    return listReadiness(this.#informer, this.#o.spec.type.plural);
   }
 
   async #work(): Promise<void> {

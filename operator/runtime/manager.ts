@@ -12,7 +12,7 @@ export interface Runnable {
   start(signal: AbortSignal): Promise<void>;
   /** Ends the part; resolves when nothing of it is left. Called once, after a start that resolved. */
   stop(): Promise<void>;
-  /** Once started: `true` (or no such method), or why not. */
+  /** Once it has been told to start: `true` (or no such method), or why not. */
   ready?(): boolean | string;
 }
 
@@ -68,13 +68,20 @@ export class Manager {
   /** Ready when every part is up and says so; never before the start has finished nor once stopping began. */
   readiness(): Readiness {
     if (this.#phase === 'stopping') return { ready: false, failing: ['stopping'] };
-    const failing = this.#runnables.flatMap((runnable) => {
-      if (!this.#started.includes(runnable)) return [`${runnable.name}: not started`];
+    const failing = this.#started.flatMap((runnable) => {
       const answer = runnable.ready?.() ?? true;
       if (answer === true) return [];
       return [answer === false ? `${runnable.name}: not ready` : `${runnable.name}: ${answer}`];
     });
+    // Those after it wait for it.
+    const next = this.#runnables[this.#started.length];
+    if (next !== undefined) failing.push(`${next.name}: ${this.#whyNotStarted(next)}`);
     return { ready: this.#phase === 'started' && failing.length === 0, failing };
+  }
+
+  #whyNotStarted(runnable: Runnable): string {
+    const answer = this.#phase === 'starting' ? runnable.ready?.() : undefined;
+    return typeof answer === 'string' ? answer : 'not started';
   }
 
   async #startAll(signal: AbortSignal): Promise<void> {

@@ -2,7 +2,7 @@
 
 import { SEALING_KEY_ACTIVE, SEALING_KEY_LABEL } from '../api/names.ts';
 import { SECRET } from '../api/resources.ts';
-import type { Informer, Informers } from '../kube/informers.ts';
+import { type Informer, type Informers, listReadiness } from '../kube/informers.ts';
 import { type KeyMakerOptions, makeKey } from './key-maker.ts';
 import {
   byCertificateNotBefore,
@@ -99,7 +99,9 @@ export class KeyRing {
 
   /** Whether there is a key to seal with, else why not: for the readiness endpoint. */
   ready(): boolean | string {
-    return this.newest() === undefined ? 'no sealing key' : true;
+    if (this.newest() !== undefined) return true;
+    const unlisted = this.#informers.map((informer) => listReadiness(informer, 'sealing keys'));
+    return unlisted.find((answer) => answer !== true) ?? 'no sealing key';
   }
 
   #watch(
