@@ -205,7 +205,7 @@ export class Controller<Spec, Status extends object> implements Runnable {
         await pass.write({ state: 'suspended' });
         return DONE;
       }
-      if (!deleting) await pass.announce();
+      if (!deleting) await pass.begin();
       const startedAtMs = performance.now();
       const verdict = await this.#attempt(pass, logger, reconcileId, deleting);
       const standing = standingOf(verdict);

@@ -104,10 +104,18 @@ export class Pass<Spec, Status> {
     this.#claims.set(type, fact);
   }
 
-  /** Says that a new generation is worked on, where the kind does and it hasn't been said. */
-  async announce(): Promise<void> {
-    if (!needsAnnouncement(this.#policy, this.#object.status, this.#generation)) return;
-    await this.write({ state: 'announced' });
+  /**
+   * Says that a new generation is worked on, where the kind does and it hasn't been said; and writes the facts that an
+   * earlier pass couldn't. A reconciler may rely on the API server having what {@link object} shows: an inventory that
+   * only this process knows would be lost with it.
+   * @throws as {@link write} does
+   */
+  async begin(): Promise<void> {
+    if (needsAnnouncement(this.#policy, this.#object.status, this.#generation)) {
+      await this.write({ state: 'announced' });
+    } else if (this.#unwritten) {
+      await this.write({ state: 'interrupted' });
+    }
   }
 
   /**

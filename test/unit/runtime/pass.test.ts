@@ -114,6 +114,24 @@ describe('pass', () => {
     assert.equal(second.unwritten, undefined);
   });
 
+  it('begins by writing what an earlier pass could not, and says nothing else of it', async () => {
+    const server = new OneObject(gadget({ status: { inventory: ['old'] } }));
+    const pass = passOver(gadget(), server, new Map([['inventory', ['old', 'new']]]));
+    await pass.begin();
+    assert.deepEqual(server.object?.status?.inventory, ['old', 'new']);
+    assert.equal(pass.unwritten, undefined);
+    await pass.begin();
+    assert.equal(server.writes, 1, 'nothing is owed any more');
+  });
+
+  it('does not begin while what an earlier pass found out cannot be written', async () => {
+    const server = new OneObject(gadget());
+    server.unreachable = true;
+    const pass = passOver(gadget(), server, new Map([['inventory', ['new']]]));
+    await assert.rejects(pass.begin(), /unreachable/);
+    assert.deepEqual(pass.unwritten?.get('inventory'), ['new']);
+  });
+
   it('still owes a fact that was recorded while a write was under way', async () => {
     const server = new OneObject(gadget());
     const pass = passOver(gadget(), server);
