@@ -179,6 +179,20 @@ export const FLAGS: readonly Flag[] = [
     help: 'digest of artifacts: sha256, sha384 or sha512',
   },
   {
+    name: 'ssh-kex-algos',
+    group: 'General',
+    value: 'LIST',
+    fallback: '',
+    help: 'key exchanges that git over ssh may use, separated by commas; without it those of OpenSSH',
+  },
+  {
+    name: 'ssh-hostkey-algos',
+    group: 'General',
+    value: 'LIST',
+    fallback: '',
+    help: 'host keys that git over ssh accepts, separated by commas; without it those of OpenSSH',
+  },
+  {
     name: 'artifact-max-files',
     group: 'Artifacts',
     value: 'N',

@@ -50,6 +50,13 @@ export function addressOrOff(spelling: Spelling): string {
   return spelling.value === '0' ? spelling.value : address(spelling);
 }
 
+/** Names of algorithms as SSH writes them, separated by commas; nothing when empty. */
+export function sshAlgorithms(spelling: Spelling): string | undefined {
+  if (spelling.value === '') return undefined;
+  const valid = /^[a-zA-Z0-9@.-]+(,[a-zA-Z0-9@.-]+)*$/.test(spelling.value);
+  return valid ? spelling.value : refuse(spelling, 'names such as curve25519-sha256, separated by commas');
+}
+
 /** A whole number within bounds. */
 export function integer(spelling: Spelling, least: number, most: number): number {
   const value = /^[0-9]{1,15}$/.test(spelling.value) ? Number(spelling.value) : Number.NaN;

@@ -28,6 +28,7 @@ import {
   oneOf,
   required,
   retryDelays,
+  sshAlgorithms,
   timeMs,
 } from './option-values.ts';
 
@@ -54,6 +55,9 @@ export interface Options {
   /** Of one artifact, before compression. */
   artifactMaxFiles: number;
   artifactMaxBytes: number;
+  /** Of git over ssh, most preferred first; `undefined`: those of OpenSSH. */
+  sshKexAlgorithms: string | undefined;
+  sshHostKeyAlgorithms: string | undefined;
   /** `0`: no webhooks. */
   webhookAddr: string;
   sealedSecretsAddr: string;
@@ -140,6 +144,8 @@ function interpret(values: ReadonlyMap<string, Spelling>, podNamespace: string |
     artifactDigestAlgorithm: oneOf(read('artifact-digest-algo'), DIGEST_ALGORITHMS),
     artifactMaxFiles: integer(read('artifact-max-files'), 1, 100_000_000),
     artifactMaxBytes: integer(read('artifact-max-bytes'), 1, 1_000_000_000_000),
+    sshKexAlgorithms: sshAlgorithms(read('ssh-kex-algos')),
+    sshHostKeyAlgorithms: sshAlgorithms(read('ssh-hostkey-algos')),
     webhookAddr: addressOrOff(read('webhook-addr')),
     sealedSecretsAddr: address(read('sealed-secrets-addr')),
     concurrent: concurrency(read('concurrent')),

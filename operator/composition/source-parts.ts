@@ -48,7 +48,10 @@ export function addSourceParts(manager: Manager, composition: Composition, store
     type: GIT_REPOSITORY,
     reconciler: gitRepositoryReconciler({
       ...{ client, store, webhooks },
-      git: new GitFetcher({ cacheRoot, searchPath: path, logger }),
+      git: new GitFetcher({
+        ...{ cacheRoot, searchPath: path, logger },
+        ssh: { kex: options.sshKexAlgorithms, hostKey: options.sshHostKeyAlgorithms },
+      }),
       gitHubApps: new GitHubAppTokens(),
       includes: {
         artifacts,

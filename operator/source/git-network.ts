@@ -8,6 +8,7 @@ import { GitExit, type GitTool, runGit } from './git-process.ts';
 import { hasSecrets, withRemoteSession } from './git-remote.ts';
 import { probeRedirect } from './redirect.ts';
 import type { RepositoryUrl } from './repository-url.ts';
+import type { SshAlgorithms } from './ssh-session.ts';
 
 /** A server's repository and what it takes to be let in. */
 export interface Remote {
@@ -31,13 +32,15 @@ const FETCH_OPTIONS = [
 export class GitNetwork {
   readonly #tool: GitTool;
   readonly #temporaryRoot: string;
+  readonly #ssh: SshAlgorithms;
   /** Where servers said that repositories are now (on the same host), by their address. */
   readonly #moved = new Map<string, string>();
   #cleaned: Promise<void> | undefined;
 
   /** `temporaryRoot` is ours alone: what an earlier process left in it is removed. */
-  constructor(tool: GitTool, temporaryRoot: string) {
+  constructor(tool: GitTool, temporaryRoot: string, ssh: SshAlgorithms = {}) {
     this.#tool = tool;
+    this.#ssh = ssh;
     this.#temporaryRoot = temporaryRoot;
   }
 
@@ -83,7 +86,7 @@ export class GitNetwork {
     let href = this.#moved.get(address.href) ?? address.href;
     for (let redirects = 0; ; redirects++) {
       try {
-        return await withRemoteSession(this.#temporaryRoot, remote, (session) =>
+        return await withRemoteSession(this.#temporaryRoot, { ...remote, ssh: this.#ssh }, (session) =>
           runGit({ tool: this.#tool, args: args(href), ...session, signal, limitBytes: OUTPUT_LIMIT_BYTES }),
         );
       } catch (error) {

@@ -6,7 +6,7 @@ import { authorizationOf, type GitCredentials } from './credentials.ts';
 import type { GitSettings } from './git-process.ts';
 import { proxyUrl } from './proxy.ts';
 import type { RepositoryUrl } from './repository-url.ts';
-import { sshEnvironment } from './ssh-session.ts';
+import { type SshAlgorithms, sshEnvironment } from './ssh-session.ts';
 
 /** What one network call gets on top of the isolation that every call has. */
 export interface RemoteSession {
@@ -24,7 +24,7 @@ export interface RemoteSession {
  */
 export async function withRemoteSession<T>(
   temporaryRoot: string,
-  remote: { address: RepositoryUrl; credentials?: GitCredentials | undefined },
+  remote: { address: RepositoryUrl; credentials?: GitCredentials | undefined; ssh: SshAlgorithms },
   work: (session: RemoteSession) => Promise<T>,
 ): Promise<T> {
   await mkdir(temporaryRoot, { recursive: true, mode: 0o700 });
@@ -33,7 +33,11 @@ export async function withRemoteSession<T>(
     const { address, credentials } = remote;
     if (address.transport !== 'ssh') return await work({ home, ...(await httpSession(home, credentials)) });
     const settings = [['protocol.version', '2']] as const;
-    return await work({ home, settings, environment: await sshEnvironment(home, credentials?.ssh) });
+    return await work({
+      home,
+      settings,
+      environment: await sshEnvironment(home, credentials?.ssh, remote.ssh),
+    });
   } finally {
     await rm(home, { recursive: true, force: true });
   }

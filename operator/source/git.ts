@@ -19,6 +19,7 @@ import { readTree } from './git-tree.ts';
 import { KeyedLock } from './keyed-lock.ts';
 import { parseRepositoryUrl } from './repository-url.ts';
 import type { SourceTree } from './source-tree.ts';
+import type { SshAlgorithms } from './ssh-session.ts';
 
 /** What a call about one GitRepository needs. */
 export interface GitRequest {
@@ -84,6 +85,7 @@ export class GitFetcher {
     searchPath?: string;
     /** Variables for git, such as `HTTPS_PROXY`. */
     environment?: Readonly<Record<string, string>>;
+    ssh?: SshAlgorithms;
     logger: Logger;
   }) {
     this.#cacheRoot = o.cacheRoot;
@@ -92,7 +94,7 @@ export class GitFetcher {
       searchPath: o.searchPath ?? '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin',
       extra: o.environment ?? {},
     };
-    this.#network = new GitNetwork(this.#tool, join(o.cacheRoot, '.tmp'));
+    this.#network = new GitNetwork(this.#tool, join(o.cacheRoot, '.tmp'), o.ssh);
     this.#logger = o.logger;
   }
 

@@ -9,6 +9,12 @@ import type { SshCredentials } from './ssh-credentials.ts';
 /** For whoever has no user name in the URL, as in Flux. */
 const DEFAULT_USER = 'git';
 
+/** Which algorithms `ssh` may use, as ssh_config(5) lists them; without, its own choice. */
+export interface SshAlgorithms {
+  kex?: string | undefined;
+  hostKey?: string | undefined;
+}
+
 /**
  * Writes what `ssh` needs into `home` (0700, gone after the call) and answers git's variables for it. No
  * configuration, agent, key or known host of the machine is looked at; nothing is asked but, with an encrypted key,
@@ -18,6 +24,7 @@ const DEFAULT_USER = 'git';
 export async function sshEnvironment(
   home: string,
   credentials: SshCredentials | undefined,
+  algorithms: SshAlgorithms,
 ): Promise<Record<string, string>> {
   if (credentials === undefined)
     throw new SourceError(
@@ -34,7 +41,7 @@ export async function sshEnvironment(
   const { passphrase } = credentials;
   const config = await write(
     'ssh_config',
-    configFile({ identity, knownHosts, asks: passphrase !== undefined }),
+    configFile({ identity, knownHosts, algorithms, asks: passphrase !== undefined }),
   );
   const environment = {
     GIT_ALLOW_PROTOCOL: 'ssh',
@@ -48,7 +55,12 @@ export async function sshEnvironment(
 }
 
 /** ssh_config(5). With `BatchMode` a passphrase would not be asked for. */
-function configFile(o: { identity: string; knownHosts: string; asks: boolean }): string {
+function configFile(o: {
+  identity: string;
+  knownHosts: string;
+  algorithms: SshAlgorithms;
+  asks: boolean;
+}): string {
   const settings = {
     User: DEFAULT_USER,
     IdentityFile: configQuoted(o.identity),
@@ -66,7 +78,9 @@ function configFile(o: { identity: string; knownHosts: string; asks: boolean }):
     KbdInteractiveAuthentication: 'no',
     ControlPath: 'none',
     ClearAllForwardings: 'yes',
-    LogLevel: 'ERROR',
+    LogLevel: 'INFO',
+    ...(o.algorithms.kex === undefined ? {} : { KexAlgorithms: o.algorithms.kex }),
+    ...(o.algorithms.hostKey === undefined ? {} : { HostKeyAlgorithms: o.algorithms.hostKey }),
   };
   const lines = Object.entries(settings).map(([name, value]) => `  ${name} ${value}`);
   return ['Host *', ...lines, ''].join('\n');

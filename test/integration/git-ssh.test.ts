@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict';
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { type AddressInfo, createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { credentialsFromSecret } from '../../operator/source/credentials.ts';
 import { SourceError } from '../../operator/source/errors.ts';
+import { eventually } from '../support/eventually.ts';
 import { useGitWorld } from '../support/git-world.ts';
 import { makePemKey, makeSshKey, needsSshClient, type SshKey, SshServer } from '../support/ssh-server.ts';
 
@@ -95,6 +97,43 @@ describe('a repository behind ssh', () => {
       () => login({ identity: encrypted.private, known_hosts }),
       /identity in Secret team\/login is encrypted: put its passphrase into the key password/,
     );
+  });
+
+  it('uses the key exchanges and host keys that it is told to, and no others', async () => {
+    const server = await serve();
+    await world().push(FILES);
+    const url = server.url('fleet.git');
+    const secret = login({ identity: key.private, known_hosts: server.knownHosts });
+    const resolveWith = (ssh: { kex?: string; hostKey?: string }) =>
+      world()
+        .fetcher({ ssh })
+        .resolve(world().request({ url, ...secret }));
+    await resolveWith({ kex: 'curve25519-sha256', hostKey: 'ssh-ed25519' });
+    await assert.rejects(
+      resolveWith({ kex: 'sntrup761x25519-sha512@openssh.com' }),
+      /no matching key exchange method/,
+    );
+    await assert.rejects(resolveWith({ hostKey: 'rsa-sha2-512' }), /no matching host key type/);
+  });
+
+  it('ends at the timeout when the server says nothing, and ssh with it', async () => {
+    const silent = createServer();
+    const sockets: Socket[] = [];
+    silent.on('connection', (socket) => sockets.push(socket.resume().on('error', () => {})));
+    await new Promise<void>((resolve) => silent.listen(0, '127.0.0.1', resolve));
+    try {
+      const { port } = silent.address() as AddressInfo;
+      const secret = login({ identity: key.private, known_hosts: `[127.0.0.1]:${port} ${key.public}` });
+      const url = `ssh://127.0.0.1:${port}/fleet.git`;
+      const asked = world().git.resolve(world().request({ url, ...secret, timeoutMs: 1_000 }));
+      await assert.rejects(asked, /no end within 1s \(spec\.timeout\)/);
+      const [socket] = sockets;
+      assert.ok(socket);
+      await eventually(() => socket.readableEnded || socket.destroyed, { what: 'ssh to hang up' });
+    } finally {
+      for (const socket of sockets) socket.destroy();
+      await new Promise((resolve) => silent.close(resolve));
+    }
   });
 
   it('does not open to a stranger', async () => {

@@ -43,6 +43,14 @@ describe('the command line', () => {
     assert.equal(optionsOf(['--webhook-addr=0']).webhookAddr, '0');
   });
 
+  it('takes algorithms of ssh by name', () => {
+    const names = 'curve25519-sha256,sntrup761x25519-sha512@openssh.com';
+    const { sshKexAlgorithms, sshHostKeyAlgorithms } = optionsOf([`--ssh-kex-algos=${names}`]);
+    assert.deepEqual([sshKexAlgorithms, sshHostKeyAlgorithms], [names, undefined]);
+    assert.match(refusal(['--ssh-hostkey-algos=a b']), /--ssh-hostkey-algos: names such as/);
+    assert.match(refusal(['--ssh-kex-algos=a,\nProxyCommand x']), /--ssh-kex-algos: names such as/);
+  });
+
   it('refuses a first retry delay that is longer than the longest', () => {
     assert.match(refusal(['--min-retry-delay=1h']), /--min-retry-delay: no longer than --max-retry-delay/);
     assert.match(refusal(['--artifact-digest-algo=md5']), /one of sha256, sha384, sha512/);
