@@ -40,7 +40,7 @@ const SCP_FORM = /^([^@/\s:]+@)?([^@:/\s]+):(?!\/\/)\/*(\S+)$/;
 /**
  * The tree with the trees of its submodules, and of theirs. As in Flux, one that `.gitmodules` doesn't name stays an
  * empty directory. The names in `.gitmodules` are used nowhere; a URL is http, https or ssh, or relative to the
- * repository's own. Credentials go along to the same scheme, host and port only.
+ * repository's own. Credentials go along to the same scheme, host and port only; the proxy is everybody's.
  * @throws SourceError naming the submodule
  */
 export async function withSubmodules(git: Git, tree: SourceTree, o: SubmoduleRequest): Promise<SourceTree> {
@@ -138,5 +138,6 @@ function absoluteUrl(written: string, base: string): string {
 function credentialsFor(url: string, o: Visit): GitCredentials | undefined {
   const [there, here] = [parseRepositoryUrl(url), parseRepositoryUrl(o.url)];
   const isSameServer = there.transport === here.transport && there.host === here.host;
-  return isSameServer ? withUserinfo(here, o.credentials) : undefined;
+  if (isSameServer) return withUserinfo(here, o.credentials);
+  return o.credentials?.proxy && { proxy: o.credentials.proxy };
 }

@@ -1,7 +1,10 @@
 import assert from 'node:assert/strict';
+import { join } from 'node:path';
 import { CertificateAuthority } from '../../hack/cluster/certificates.ts';
+import { Repository } from '../../hack/cluster/repository.ts';
 import { SourceError } from '../../operator/source/errors.ts';
 import { proxyFromSecret } from '../../operator/source/proxy.ts';
+import { withSubmodules } from '../../operator/source/submodules.ts';
 import { useGitWorld } from '../support/git-world.ts';
 import { type ProxyOptions, type RunningProxy, startHttpProxy, startSocksProxy } from '../support/proxy.ts';
 
@@ -110,6 +113,35 @@ describe('a repository behind a proxy', () => {
     }
     const told = new Set(gate.requests.map(({ authorization }) => authorization));
     assert.deepEqual(told, new Set([`Basic ${Buffer.from('bob:secret').toString('base64')}`]));
+  });
+
+  it('has its submodules fetched through the proxy, those of other hosts without its credentials', async () => {
+    const lib = await Repository.init(join(world().directory, 'lib'));
+    lib.write({ 'b.yaml': 'b: 1\n' });
+    const pinned = await lib.commit('Add b');
+    await lib.push(await world().server.createRepository('lib'));
+    const { work } = world();
+    work.write({
+      '.gitmodules': '[submodule "lib"]\n\tpath = lib\n\turl = http://other.example.invalid/lib.git\n',
+    });
+    await work.git('add', '.gitmodules');
+    await work.git('update-index', '--add', '--cacheinfo', `160000,${pinned},lib`);
+    await work.git('commit', '--quiet', '-m', 'Add lib');
+    await work.push(world().url);
+    const gate = await world().gate();
+    const { address, passed } = await start(startHttpProxy, {
+      targetPort: Number(new URL(gate.origin).port),
+    });
+    const credentials = { basic: { username: 'bob', password: 'secret' }, proxy: proxy({ address }) };
+    const request = world().request({ url, credentials });
+    const { git } = world();
+    const { commit } = await git.fetch({ ...request, ...(await git.resolve(request)) });
+    const tree = await git.tree({ ...request, commit });
+    const whole = await withSubmodules(git, tree, { ...request, wanted: () => true });
+    assert.ok(whole.entries.some((entry) => entry.path === 'lib/b.yaml'));
+    assert.deepEqual(new Set(passed), new Set([HOST, 'other.example.invalid']));
+    const toLib = gate.requests.filter((each) => each.url.startsWith('/lib.git/'));
+    assert.deepEqual(new Set(toLib.map(({ authorization }) => authorization)), new Set([undefined]));
   });
 
   it('is not reached around the proxy when the proxy is down', async () => {
