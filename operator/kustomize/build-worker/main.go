@@ -11,6 +11,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net/http"
 	"os"
@@ -51,10 +52,11 @@ func main() {
 	}
 	debug.SetMemoryLimit(int64(limit<<20) / 10 * 8)
 	os.Clearenv() // no PATH: kustomize finds no git to clone with
-	requests, answers := json.NewDecoder(os.Stdin), bufio.NewWriterSize(os.Stdout, 1<<16)
+	requests, answers := make(chan request), bufio.NewWriterSize(os.Stdout, 1<<16)
+	go read(os.Stdin, requests)
 	os.Stdout = os.Stderr // whatever a library prints is no answer
 	schema := openapi.GetSchemaVersion()
-	for r := (request{}); requests.Decode(&r) == nil && answers.Flush() == nil; r = (request{}) {
+	for r := range requests {
 		inputs, failed := answer(r, answers)
 		if failed != nil {
 			failed.Message = strings.NewReplacer(base+"/", "", base, ".").Replace(failed.Message)
@@ -65,6 +67,18 @@ func main() {
 		if failed != nil || openapi.GetSchemaVersion() != schema {
 			openapi.ResetOpenAPI() // a schema that one build brings along would serve the next one too
 		}
+	}
+}
+
+// read hands over what is asked, and ends the process when nobody is there to ask any more: a build under way is of no
+// use to an operator that was killed, and its memory is needed by the next.
+func read(from io.Reader, requests chan<- request) {
+	for decoder := json.NewDecoder(from); ; {
+		r := request{}
+		if decoder.Decode(&r) != nil {
+			os.Exit(0)
+		}
+		requests <- r
 	}
 }
 
