@@ -24,13 +24,16 @@ export interface ProxiedRequest {
 }
 
 /**
- * What to do with a request: nothing (pass on), `hold` (pass on, but never return the answer), or an answer
- * of our own in its place. It may wait.
+ * What to do with a request: nothing (pass on), `hold` (pass on, but never return the answer), `drop` (neither pass on
+ * nor answer), an answer of our own in its place, or to be told when the API server has answered, before its answer is
+ * returned or, with `withhold`, instead of that. It may wait.
  */
 export type Intervention =
   | undefined
   | 'hold'
-  | { status: number; body: object; headers?: Record<string, string> };
+  | 'drop'
+  | { status: number; body: object; headers?: Record<string, string> }
+  | { answered: () => void; withhold: boolean };
 
 /** The proxy. `kubeconfig` is the text of a kubeconfig that goes through it, with the rights of the given one. */
 export interface ApiProxy {
@@ -82,7 +85,8 @@ async function forward({ incoming, answer, upstream, decide }: Exchange): Promis
   const body = Buffer.concat(chunks);
   const path = incoming.url ?? '/';
   const intervention = await decide({ method: incoming.method ?? 'GET', path, body: body.toString() });
-  if (typeof intervention === 'object') {
+  if (intervention === 'drop') return;
+  if (typeof intervention === 'object' && 'status' in intervention) {
     answer.writeHead(intervention.status, { 'content-type': 'application/json', ...intervention.headers });
     answer.end(JSON.stringify(intervention.body));
     return;
@@ -98,7 +102,8 @@ async function forward({ incoming, answer, upstream, decide }: Exchange): Promis
   outgoing.on('error', () => answer.destroy());
   answer.on('close', () => outgoing.destroy());
   outgoing.on('response', (response) => {
-    if (intervention === 'hold') {
+    if (typeof intervention === 'object') intervention.answered();
+    if (intervention === 'hold' || (typeof intervention === 'object' && intervention.withhold)) {
       response.resume();
       return;
     }
