@@ -52,6 +52,7 @@ export function addKustomizeParts(manager: Manager, composition: Composition, st
   const healer = new DriftHealer({
     ...{ client, discovery, informers, proofs, logger },
     concurrency: PUT_BACK_AT_ONCE,
+    stateOf: (owner) => stateOf(kustomizations.informer.store.get(ownerKey(owner))),
     isOwnedBy: (owner, id) => inventoryHolds(kustomizations.informer.store.get(ownerKey(owner)), id),
     reconcile: (owner) => controller.enqueue(ownerKey(owner)),
     onHealed: tellHealed(kustomizations.informer.store, basics),
@@ -125,6 +126,11 @@ function tellHealed(
     if (object !== undefined)
       recorder.record({ object, type: 'Normal', reason: REASON.driftCorrected, message });
   };
+}
+
+function stateOf(kustomization: Kustomization | undefined): 'active' | 'suspended' | 'gone' {
+  if (kustomization === undefined) return 'gone';
+  return kustomization.spec.suspend === true ? 'suspended' : 'active';
 }
 
 function inventoryHolds(kustomization: Kustomization | undefined, id: string): boolean {

@@ -11,6 +11,8 @@ import { type QueueStats, WorkQueue } from '../runtime/queue.ts';
 export interface DriftHealerOptions extends Omit<DriftMonitorOptions, 'onDrift'> {
   /** Objects healed at once. */
   concurrency: number;
+  /** Whether what the owner applied is to be put back just now. A `gone` owner's objects are followed no longer. */
+  stateOf: (owner: Owner) => 'active' | 'suspended' | 'gone';
   /** The owner has to be reconciled as a whole: the desired state of a Secret is kept nowhere. */
   reconcile: (owner: Owner) => void;
   /** An object was put back. */
@@ -66,6 +68,14 @@ export class DriftHealer implements Runnable {
   }
 
   async #heal(key: string, drift: Drift, signal: AbortSignal): Promise<void> {
+    const { owner } = drift;
+    const state = this.#o.stateOf(owner);
+    if (state !== 'active') {
+      // When it is resumed, a pass over all its objects comes.
+      this.#queue.forget(key);
+      if (state === 'gone') this.monitor.untrack(owner);
+      return;
+    }
     try {
       const result = await this.monitor.heal(drift, signal);
       this.#queue.forget(key);

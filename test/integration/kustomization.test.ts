@@ -85,6 +85,45 @@ describe('a Kustomization', () => {
     assert.deepEqual(await fleet.configMapData('a'), { version: '2' });
   });
 
+  it('puts nothing back while suspended, and all of it when resumed', async () => {
+    const revision = await firstSync();
+    await world().api.mergePatch(fleet.kustomizationPath(), { spec: { suspend: true } });
+    // A suspended one answers as well: from here on the operator knows.
+    await fleet.annotate(fleet.kustomizationPath(), 'reconcile.fluxcd.io/requestedAt', 'suspended');
+    await eventually(
+      async () => (await fleet.status(fleet.kustomizationPath())).lastHandledReconcileAt === 'suspended',
+      { what: 'the suspension to be seen' },
+    );
+    await world().api.mergePatch(world().path('v1', 'configmaps', 'a'), { data: { version: 'by hand' } });
+    await world().api.delete(world().path('v1', 'configmaps', 'b'));
+    await throughout(
+      async () => {
+        assert.deepEqual(await fleet.ownedConfigMaps(), ['a']);
+        assert.deepEqual(await fleet.configMapData('a'), { version: 'by hand' });
+      },
+      { what: 'what was done by hand stays', forMs: 500 },
+    );
+    await world().api.mergePatch(fleet.kustomizationPath(), { spec: { suspend: false } });
+    await fleet.applied(revision);
+    await eventually(async () => (await fleet.ownedConfigMaps()).length === 2, { what: 'b to be back' });
+    assert.deepEqual(await fleet.configMapData('a'), { version: '1' });
+  });
+
+  it('puts nothing back once it is gone, also when its finalizer was taken off first', async () => {
+    await firstSync({ deletionPolicy: 'Orphan' });
+    // Most often the operator hasn't taken hold of it again when the second call comes.
+    await world().api.mergePatch(fleet.kustomizationPath(), { metadata: { finalizers: null } });
+    await world().api.delete(fleet.kustomizationPath());
+    await eventually(async () => (await world().api.get(fleet.kustomizationPath())) === undefined, {
+      what: 'the Kustomization to be gone',
+    });
+    await world().api.delete(world().path('v1', 'configmaps', 'b'));
+    await throughout(async () => assert.deepEqual(await fleet.ownedConfigMaps(), ['a']), {
+      what: 'b stays deleted',
+      forMs: 500,
+    });
+  });
+
   it('takes its objects along when it is deleted', async () => {
     await firstSync();
     await world().api.delete(fleet.kustomizationPath());
