@@ -16,6 +16,8 @@ export interface Remote {
   credentials?: GitCredentials | undefined;
   /** Aborted by the caller or by the timeout. */
   deadline: AbortSignal;
+  /** The timeout alone, for a git that nobody is left to abort. */
+  timeoutMs: number;
 }
 
 const OUTPUT_LIMIT_BYTES = 128 * 1024 * 1024;

@@ -24,14 +24,19 @@ export interface RemoteSession {
  */
 export async function withRemoteSession<T>(
   temporaryRoot: string,
-  remote: { address: RepositoryUrl; credentials?: GitCredentials | undefined; ssh: SshAlgorithms },
+  remote: {
+    address: RepositoryUrl;
+    credentials?: GitCredentials | undefined;
+    timeoutMs: number;
+    ssh: SshAlgorithms;
+  },
   work: (session: RemoteSession) => Promise<T>,
 ): Promise<T> {
   await mkdir(temporaryRoot, { recursive: true, mode: 0o700 });
   const home = await mkdtemp(join(temporaryRoot, 'call-'));
   try {
     const { address, credentials } = remote;
-    if (address.transport !== 'ssh') return await work({ home, ...(await httpSession(home, credentials)) });
+    if (address.transport !== 'ssh') return await work({ home, ...(await httpSession(home, remote)) });
     const settings = [['protocol.version', '2']] as const;
     return await work({
       home,
@@ -50,11 +55,14 @@ export function hasSecrets(credentials: GitCredentials | undefined): boolean {
 
 async function httpSession(
   home: string,
-  credentials: GitCredentials | undefined,
+  { credentials, timeoutMs }: { credentials?: GitCredentials | undefined; timeoutMs: number },
 ): Promise<Omit<RemoteSession, 'home'>> {
   const settings: Array<readonly [string, string]> = [
     ['protocol.version', '2'],
     ['http.followRedirects', hasSecrets(credentials) ? 'false' : 'initial'],
+    // Ends a git whose operator was killed while a server kept it waiting; a living operator is a little quicker.
+    ['http.lowSpeedLimit', '1'],
+    ['http.lowSpeedTime', String(Math.ceil(timeoutMs / 1000) + 1)],
   ];
   const authorization = authorizationOf(credentials);
   if (authorization !== undefined) settings.push(['http.extraHeader', `Authorization: ${authorization}`]);

@@ -235,7 +235,7 @@ export class GitFetcher {
     const deadline = AbortSignal.any([request.signal, timeout]);
     const credentials = withUserinfo(address, request.credentials);
     try {
-      return await work({ credentials, address, deadline });
+      return await work({ credentials, address, deadline, timeoutMs: request.timeoutMs });
     } catch (error) {
       request.signal.throwIfAborted();
       if (timeout.aborted) {

@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
 import { X509Certificate } from 'node:crypto';
 import { readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { SEALING_KEY_ACTIVE, SEALING_KEY_LABEL } from '../../operator/api/names.ts';
@@ -221,7 +223,28 @@ describe('an operator that is killed', () => {
       what: 'a worker to build',
     });
     await scene.operator.kill();
-    await eventually(async () => !(await isRunning(worker)), { what: 'the worker to end', timeoutMs: 2_000 });
+    await eventually(async () => !(await anyRuns([worker])), { what: 'the worker to end', timeoutMs: 2_000 });
+  });
+
+  it('leaves no git behind for longer than its timeout, however mute the server', async () => {
+    const mute = createServer(() => {});
+    await new Promise<void>((resolve) => mute.listen(0, '127.0.0.1', resolve));
+    try {
+      const { port } = mute.address() as AddressInfo;
+      await scene.launch('source');
+      await world().api.create(scene.path('gitrepositories', ''), {
+        apiVersion: 'source.toolkit.fluxcd.io/v1',
+        kind: 'GitRepository',
+        metadata: { name: 'fleet' },
+        spec: { url: `http://127.0.0.1:${port}/mute.git`, interval: '1h', timeout: '2s' },
+      });
+      const asked = await eventually(() => childrenOf(scene.operator.pid, 'git'), { what: 'git to ask' });
+      await scene.operator.kill();
+      await eventually(async () => !(await anyRuns(asked)), { what: 'git to end', timeoutMs: 10_000 });
+    } finally {
+      mute.closeAllConnections();
+      mute.close();
+    }
   });
 });
 
@@ -358,18 +381,28 @@ function slowBuild(): Record<string, string> {
   };
 }
 
-/** A child of the process that has the program's name and has had half a second of processor time. */
+/** A child of the process that runs the program and has had half a second of processor time. */
 async function busyChild(parentPid: number, program: string): Promise<ListedProcess | undefined> {
-  const children = (await runningProcesses()).filter(
-    (listed) => listed.parentPid === parentPid && listed.commandLine.includes(program),
-  );
-  for (const child of children) {
+  for (const child of (await childrenOf(parentPid, program)) ?? []) {
     const fields = (await readFile(`/proc/${child.pid}/stat`, 'utf8')).split(' ');
     if (Number(fields[13]) > 50) return child;
   }
   return undefined;
 }
 
-async function isRunning({ pid, commandLine }: ListedProcess): Promise<boolean> {
-  return (await runningProcesses()).some((other) => other.pid === pid && other.commandLine === commandLine);
+/** Its children that run the program, and theirs; `undefined` when there are none. */
+async function childrenOf(parentPid: number, program: string): Promise<ListedProcess[] | undefined> {
+  const running = await runningProcesses();
+  const children = running.filter(
+    (listed) => listed.parentPid === parentPid && listed.commandLine.includes(program),
+  );
+  const theirs = running.filter((listed) => children.some(({ pid }) => pid === listed.parentPid));
+  return children.length === 0 ? undefined : [...children, ...theirs];
+}
+
+async function anyRuns(processes: readonly ListedProcess[]): Promise<boolean> {
+  const running = await runningProcesses();
+  return processes.some(({ pid, commandLine }) =>
+    running.some((other) => other.pid === pid && other.commandLine === commandLine),
+  );
 }
