@@ -8,6 +8,7 @@ import { GIT_REPOSITORY } from '../api/resources.ts';
 import { gitRepositoryReconciler } from '../controllers/git-repository.ts';
 import { GIT_REPOSITORY_POLICY } from '../controllers/git-repository-conditions.ts';
 import { includeWatch } from '../controllers/git-repository-includes.ts';
+import { storageSweep } from '../controllers/git-repository-sweep.ts';
 import { jitter } from '../controllers/intervals.ts';
 import { SourceSecrets } from '../controllers/source-secrets.ts';
 import { WebhookRefused, Webhooks, webhookChanged } from '../controllers/webhooks.ts';
@@ -37,6 +38,10 @@ export function addSourceParts(manager: Manager, composition: Composition, store
       ...{ type: GIT_REPOSITORY, namespace: basics.namespace, labelSelector: options.watchLabelSelector },
     }),
   );
+  const git = new GitFetcher({
+    ...{ cacheRoot, searchPath: path, logger },
+    ssh: { kex: options.sshKexAlgorithms, hostKey: options.sshHostKeyAlgorithms },
+  });
   const onPush = (key: string): void => controller.enqueue(key);
   const webhooks: Webhooks = new Webhooks({
     client,
@@ -47,11 +52,7 @@ export function addSourceParts(manager: Manager, composition: Composition, store
     name: 'gitrepository',
     type: GIT_REPOSITORY,
     reconciler: gitRepositoryReconciler({
-      ...{ client, store, webhooks },
-      git: new GitFetcher({
-        ...{ cacheRoot, searchPath: path, logger },
-        ssh: { kex: options.sshKexAlgorithms, hostKey: options.sshHostKeyAlgorithms },
-      }),
+      ...{ client, store, webhooks, git },
       gitHubApps: new GitHubAppTokens(),
       includes: {
         artifacts,
@@ -85,6 +86,11 @@ export function addSourceParts(manager: Manager, composition: Composition, store
   );
   manager.add(new ArtifactServer({ store, address: options.storageAddr, logger }));
   manager.add(controller);
+  // Who sees only some of the objects can't tell whose storage is nobody's.
+  if (options.watchLabelSelector === undefined) {
+    const exists = (key: string): boolean => controller.store.get(key) !== undefined;
+    manager.add(storageSweep({ store, git, cacheRoot, exists, namespace: basics.namespace, logger }));
+  }
   manager.add(secrets);
   manager.add(includeWatch(repositories.informer, (key) => controller.enqueue(key)));
 }

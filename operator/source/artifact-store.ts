@@ -140,11 +140,14 @@ export class ArtifactStore {
     });
   }
 
-  /** Removes everything of an object that is gone. */
-  async removeAll(owner: ArtifactOwner): Promise<void> {
+  /** Removes everything of an object that is gone; `unless` has the last word, when nobody writes. */
+  async removeAll(owner: ArtifactOwner, unless: () => boolean = () => false): Promise<void> {
     const directory = artifactDirectory(owner);
-    this.#newest.delete(directory);
-    await this.#locks.run(directory, () => rm(join(this.root, directory), { recursive: true, force: true }));
+    await this.#locks.run(directory, async () => {
+      if (unless()) return;
+      this.#newest.delete(directory);
+      await rm(join(this.root, directory), { recursive: true, force: true });
+    });
   }
 
   async #write(path: string, entries: readonly TreeEntry[], o: Publication): Promise<WrittenArchive> {

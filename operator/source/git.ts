@@ -186,10 +186,12 @@ export class GitFetcher {
       if (!ids.has(id)) await rm(join(directory, id), { recursive: true, force: true });
   }
 
-  /** Forgets a GitRepository. */
-  async remove(key: string): Promise<void> {
+  /** Forgets a GitRepository; `unless` has the last word, when nobody fetches for it. */
+  async remove(key: string, unless: () => boolean = () => false): Promise<void> {
     const directory = this.#keyDirectory(key);
-    await this.#locks.run(key, () => rm(directory, { recursive: true, force: true }));
+    await this.#locks.run(key, async () => {
+      if (!unless()) await rm(directory, { recursive: true, force: true });
+    });
   }
 
   /** The refs among which the wanted one is; never none. */

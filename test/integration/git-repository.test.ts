@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
-import { readdir, rm, writeFile } from 'node:fs/promises';
-import { dirname } from 'node:path';
+import { mkdir, readdir, rm, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import type { GitRepository } from '../../operator/api/git-repository.gen.ts';
 import { eventually, throughout } from '../support/eventually.ts';
 import { condition, isReady, useSource } from '../support/source-scene.ts';
@@ -267,6 +267,42 @@ describe('the artifact of a GitRepository', () => {
     });
     await assert.rejects(readdir(dirname(scene.artifactFile(published))), /ENOENT/);
   });
+
+  it('goes at the next start when its GitRepository went while nothing ran, and nothing else does', async () => {
+    const scene = source();
+    const commit = await scene.push({ 'a.yaml': 'a: 1\n' });
+    await scene.create();
+    await scene.create({ name: 'stays' });
+    const gone = await scene.untilPublished(commit);
+    const stays = await scene.untilPublished(commit, 'stays');
+    await scene.stopOperator();
+    await scene.patch({ metadata: { finalizers: null } });
+    await world().api.delete(scene.path());
+    const storage = join(scene.directory, 'storage');
+    const { namespace } = world();
+    const kept = [
+      join(storage, 'artifacts', 'gitrepository', 'another-namespace', 'app'),
+      join(storage, 'artifacts', 'gitrepository', namespace, 'No-Object'),
+      join(storage, 'artifacts', 'helmchart', namespace, 'app'),
+      join(storage, 'git', 'gitrepository', 'another-namespace', 'app'),
+      join(storage, 'git', 'gitrepository', namespace, 'stays'),
+      dirname(scene.artifactFile(stays)),
+    ];
+    for (const folder of kept) await mkdir(folder, { recursive: true });
+    const cacheOnly = join(storage, 'git', 'gitrepository', namespace, 'of-an-earlier-life');
+    await mkdir(cacheOnly);
+    await scene.startOperator();
+    const swept = [
+      dirname(scene.artifactFile(gone)),
+      join(storage, 'git', 'gitrepository', namespace, 'app'),
+      cacheOnly,
+    ];
+    for (const folder of swept) await assert.rejects(readdir(folder), /ENOENT/);
+    for (const folder of kept) await readdir(folder);
+    assert.deepEqual(await readdir(dirname(scene.artifactFile(stays))), [`${commit}.tar.gz`]);
+    const lines = scene.operator.log().filter(({ msg }) => String(msg).startsWith('removed from storage'));
+    assert.deepEqual(lines.map(({ name }) => name).sort(), ['app', 'of-an-earlier-life']);
+  });
 });
 
 describe('a source controller with a label selector', () => {
@@ -281,5 +317,17 @@ describe('a source controller with a label selector', () => {
     await scene.patch({ metadata: { labels: { 'sharding.fluxcd.io/key': 'one' } } });
     await scene.untilPublished(commit);
     assert.equal((await scene.read('other'))?.status?.conditions, undefined);
+    const another = join(
+      scene.directory,
+      'storage',
+      'artifacts',
+      'gitrepository',
+      world().namespace,
+      'other',
+    );
+    await mkdir(another);
+    await scene.stopOperator();
+    await scene.startOperator();
+    await readdir(another);
   });
 });
