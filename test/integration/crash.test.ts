@@ -8,6 +8,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { SEALING_KEY_ACTIVE, SEALING_KEY_LABEL } from '../../operator/api/names.ts';
 import type { JsonObject } from '../../operator/api/objects.ts';
 import type { ProxiedRequest } from '../support/api-proxy.ts';
+import { RECREATED } from '../support/changing-fleet.ts';
 import { CrashScene, type Matcher, type Phase } from '../support/crash-scene.ts';
 import { eventually } from '../support/eventually.ts';
 import { quickOrLong } from '../support/long.ts';
@@ -25,7 +26,9 @@ function statusWritten({ method, path, body }: ProxiedRequest, plural: string): 
 
 const isApply: Matcher = ({ method, path }) =>
   method === 'PATCH' && path.includes('force=true') && !path.includes('dryRun');
-const isDelete: Matcher = ({ method }) => method === 'DELETE';
+const isRecreation: Matcher = ({ method, path }) =>
+  method === 'DELETE' && path.includes(`/configmaps/${RECREATED}`);
+const isDelete: Matcher = (request) => request.method === 'DELETE' && !isRecreation(request);
 const isNewArtifact: Matcher = (request) => statusWritten(request, 'gitrepositories')?.artifact !== undefined;
 const isInventoryOf =
   (id: string): Matcher =>
@@ -65,6 +68,7 @@ const POINTS: readonly KillPoint[] = [
     nth: 3,
     phases: BOTH,
   },
+  { title: 'while it recreates an object', matches: () => isRecreation, phases: BOTH },
   { title: 'at the first deletion', matches: () => isDelete, phases: BOTH },
   { title: 'mid-prune', matches: () => isDelete, nth: 3, phases: BOTH },
   {

@@ -8,6 +8,8 @@ import type { Random } from './random.ts';
 export const VERSION_ANNOTATION = 'test.signet.dev/version';
 const FILE = 'app/objects.yaml';
 const ANCHOR = 'anchor';
+/** Immutable and changed by every full set, so that it has to be deleted and created anew. */
+export const RECREATED = 'recreated';
 
 /** A kind that fleets are made of. */
 export interface FleetKind {
@@ -35,8 +37,8 @@ const FIXED_KINDS: readonly FleetKind[] = [
   { group: 'scheduling.k8s.io', version: 'v1', kind: 'PriorityClass', plural: 'priorityclasses' },
 ];
 
-/** Makes the manifests of one bundle: objects that come and go together. */
-type Bundle = (name: string) => JsonObject[];
+/** Makes the manifests of one bundle: objects that come and go together. `version` is for what shall change each time. */
+type Bundle = (name: string, version: string) => JsonObject[];
 
 /**
  * The objects of the head commit. Bundles of namespaced objects come back under the same few names; definitions and
@@ -85,6 +87,7 @@ export class ChangingFleet {
       for (const kind of ['configMap', 'secret', 'service', 'serviceAccount', 'deployment'])
         this.#put(kind, name);
       for (const kind of ['clusterRole', 'priorityClass']) this.#put(kind, name);
+      this.#put('recreated', RECREATED);
     });
   }
 
@@ -131,15 +134,19 @@ export class ChangingFleet {
     if (dice < 0.48) this.#put('definition', `d${this.#commits}`);
     else if (dice < 0.56) this.#put('namespace', `n${this.#commits}`);
     else {
+      if (random.next() < 0.1) this.#put('recreated', RECREATED);
       const kinds = ['configMap', 'secret', 'service', 'serviceAccount', 'deployment', 'clusterRole'];
       this.#put(random.pick([...kinds, 'priorityClass']), `r${random.below(3)}`);
     }
   }
 
   #put(kind: string, name: string): void {
-    const objects = this.#bundles[kind]?.(name) ?? [];
-    for (const { metadata } of objects) {
-      Object.assign(metadata as JsonObject, { annotations: { [VERSION_ANNOTATION]: `${this.#commits}` } });
+    const version = `${this.#commits}`;
+    const objects = this.#bundles[kind]?.(name, version) ?? [];
+    for (const object of objects) {
+      const metadata = object.metadata as JsonObject;
+      const annotations = metadata.annotations as JsonObject | undefined;
+      object.metadata = { ...metadata, annotations: { ...annotations, [VERSION_ANNOTATION]: version } };
     }
     this.#present.set(keyOf(kind, name), objects);
   }
@@ -190,6 +197,13 @@ function bundles(namespace: string, groups: Set<string>): Record<string, Bundle>
   return {
     configMap: (name) => [core('ConfigMap', here(name), { data: { name } })],
     secret: (name) => [core('Secret', here(name), { stringData: { name } })],
+    recreated: (name, version) => [
+      core(
+        'ConfigMap',
+        { ...here(name), annotations: { 'kustomize.toolkit.fluxcd.io/force': 'enabled' } },
+        { immutable: true, data: { version } },
+      ),
+    ],
     service: (name) => [core('Service', here(name), { spec: { clusterIP: 'None', ports: [{ port: 80 }] } })],
     serviceAccount: (name) => [core('ServiceAccount', here(name))],
     deployment: (name) => [{ ...deployment(name), metadata: here(name) }],
