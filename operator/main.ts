@@ -50,6 +50,7 @@ async function run({ options, ignored }: Extract<CommandLine, { action: 'run' }>
   const operator = new SignetOperator({
     ...{ options, logger, version: version() },
     path: process.env.PATH ?? '',
+    environment: process.env,
   });
   // As with the sealed-secrets controller. Without a handler, Node would open its debugger on this signal.
   process.on('SIGUSR1', () => {

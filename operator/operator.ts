@@ -32,11 +32,15 @@ import type { Options } from './options.ts';
 import { Follower } from './runtime/follower.ts';
 import { Manager } from './runtime/manager.ts';
 
-/** What the operator is made from. `path` is the search path for the programs it runs (git, the build worker). */
+/**
+ * What the operator is made from. `path` is the search path for the programs it runs (git, the build worker);
+ * `environment` names the proxies of git.
+ */
 export interface SignetOperatorOptions {
   options: Options;
   logger: Logger;
   path: string;
+  environment?: Readonly<Record<string, string | undefined>>;
   version?: string;
 }
 

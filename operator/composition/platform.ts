@@ -23,11 +23,15 @@ export interface Platform {
   metrics: Metrics;
 }
 
-/** What the parts are made from. `path` is the search path for the programs that are run. */
+/**
+ * What the parts are made from. `path` is the search path for the programs that are run, `environment` the process's own:
+ * of it no program sees more than a part picks for it.
+ */
 export interface Composition {
   options: Options;
   logger: Logger;
   path: string;
+  environment?: Readonly<Record<string, string | undefined>>;
   /** Signet's own, for metrics. */
   version?: string | undefined;
   platform: Platform;

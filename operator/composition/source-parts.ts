@@ -23,12 +23,13 @@ import type { ArtifactStore } from '../source/artifact-store.ts';
 import { messageOf } from '../source/errors.ts';
 import { GitFetcher } from '../source/git.ts';
 import { GitHubAppTokens } from '../source/github-app.ts';
+import { proxyEnvironment } from '../source/proxy.ts';
 import { type WebhookFaceOptions, webhookRoutes } from '../source/webhook-face.ts';
 import { type Composition, controllerBasics, part } from './platform.ts';
 
 /** Adds them to a manager that hasn't started. */
 export function addSourceParts(manager: Manager, composition: Composition, store: ArtifactStore): void {
-  const { options, logger, path, platform } = composition;
+  const { options, logger, path, environment, platform } = composition;
   const { client, informers } = platform;
   const cacheRoot = join(options.storagePath, 'git');
   const basics = controllerBasics(manager, composition, 'source-controller');
@@ -40,6 +41,7 @@ export function addSourceParts(manager: Manager, composition: Composition, store
   );
   const git = new GitFetcher({
     ...{ cacheRoot, searchPath: path, logger },
+    environment: proxyEnvironment(environment ?? {}),
     ssh: { kex: options.sshKexAlgorithms, hostKey: options.sshHostKeyAlgorithms },
   });
   const onPush = (key: string): void => controller.enqueue(key);

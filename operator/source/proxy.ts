@@ -45,6 +45,21 @@ export function proxyUrl(proxy: ProxyCredentials): string {
   return `${named}://${userinfo}${rest}`;
 }
 
+/**
+ * The proxies that an environment names, for git: `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY` in either case. Where both
+ * are set the upper one counts, as in Flux; all become lower-case ones, for libcurl takes no notice of `HTTP_PROXY`.
+ */
+export function proxyEnvironment(
+  environment: Readonly<Record<string, string | undefined>>,
+): Record<string, string> {
+  const found: Record<string, string> = {};
+  for (const name of ['https_proxy', 'http_proxy', 'no_proxy']) {
+    const value = environment[name.toUpperCase()] || environment[name];
+    if (value) found[name] = value;
+  }
+  return found;
+}
+
 function refused(message: string): SourceError {
   return new SourceError(REASON.authenticationFailed, message);
 }

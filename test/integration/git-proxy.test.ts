@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { CertificateAuthority } from '../../hack/cluster/certificates.ts';
 import { Repository } from '../../hack/cluster/repository.ts';
 import { SourceError } from '../../operator/source/errors.ts';
-import { proxyFromSecret } from '../../operator/source/proxy.ts';
+import { proxyEnvironment, proxyFromSecret } from '../../operator/source/proxy.ts';
 import { withSubmodules } from '../../operator/source/submodules.ts';
 import { useGitWorld } from '../support/git-world.ts';
 import { type ProxyOptions, type RunningProxy, startHttpProxy, startSocksProxy } from '../support/proxy.ts';
@@ -156,6 +156,19 @@ describe('a repository behind a proxy', () => {
       world().sync({ url: world().url, credentials }, git),
       (error: unknown) => error instanceof SourceError && /Failed to connect/.test(error.message),
     );
+  });
+
+  it('is reached through the proxy of the environment, named in either case', async () => {
+    const commit = await world().push(FILES);
+    const { address, passed } = await start(startHttpProxy);
+    for (const name of ['HTTP_PROXY', 'http_proxy']) {
+      passed.length = 0;
+      const git = world().fetcher({ environment: proxyEnvironment({ [name]: address, HOME: '/root' }) });
+      assert.equal((await world().sync({ url }, git)).fetched.commit, commit);
+      assert.deepEqual(new Set(passed), new Set([HOST]));
+    }
+    const both = { HTTPS_PROXY: 'http://a', https_proxy: 'http://b', NO_PROXY: '', no_proxy: 'c', PATH: '/' };
+    assert.deepEqual(proxyEnvironment(both), { https_proxy: 'http://a', no_proxy: 'c' });
   });
 
   it('needs an address in the Secret that is the URL of a proxy', () => {

@@ -49,6 +49,31 @@ describe('the login of a GitRepository', () => {
     assert.doesNotMatch(scene().operator.output(), /hunter2/);
   });
 
+  it('goes through the proxies of the operator’s environment, unless the spec names its own', async () => {
+    const targetPort = scene().server.port;
+    const [ambient, own] = [await startHttpProxy({ targetPort }), await startHttpProxy({ targetPort })];
+    stops.push(
+      () => ambient.stop(),
+      () => own.stop(),
+    );
+    const commit = await scene().push({ 'a.yaml': 'a: 1\n' });
+    await scene().stopOperator();
+    await scene().startOperator([], { HTTP_PROXY: ambient.address, NO_PROXY: '127.0.0.1' });
+    const url = 'http://git.example.invalid/fleet.git';
+    await scene().create({ name: 'direct' });
+    await scene().untilPublished(commit, 'direct');
+    assert.deepEqual(ambient.passed, []);
+    await scene().create({ name: 'ambient', spec: { url } });
+    await scene().untilPublished(commit, 'ambient');
+    const before = ambient.passed.length;
+    assert.ok(before > 0);
+    await scene().createSecret('proxy', { address: own.address });
+    await scene().create({ name: 'own', spec: { url, proxySecretRef: { name: 'proxy' } } });
+    await scene().untilPublished(commit, 'own');
+    assert.equal(ambient.passed.length, before);
+    assert.ok(own.passed.length > 0);
+  });
+
   it('is that of a GitHub App with provider github, and only with it', async () => {
     const api = await GitHubApi.start({ issuer: '4711', installations: { 'orgs/acme': 12 } });
     stops.push(() => api.stop());

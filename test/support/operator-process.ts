@@ -21,6 +21,8 @@ export interface OperatorProcessOptions {
   /** Where kubeseal's face listens; without: on the loopback alone, which no service proxy reaches. */
   sealedSecretsHost?: string;
   flags?: readonly string[];
+  /** Variables on top of the search path, the only one that it gets else. */
+  environment?: Readonly<Record<string, string>>;
 }
 
 /** A running operator. */
@@ -69,7 +71,7 @@ export async function launchOperator(options: OperatorProcessOptions): Promise<O
       `--sealed-secrets-addr=${sealedSecretsHost}:${sealed}`,
       ...(options.flags ?? []),
     ],
-    { stdio: ['ignore', 'pipe', 'pipe'], env: { PATH: process.env.PATH ?? '' } },
+    { stdio: ['ignore', 'pipe', 'pipe'], env: { PATH: process.env.PATH ?? '', ...options.environment } },
   );
   return {
     ...observe(child, owned),

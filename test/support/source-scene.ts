@@ -73,7 +73,10 @@ export class SourceScene {
   }
 
   /** Starts an operator on the storage of the one before it. */
-  async startOperator(flags: readonly string[] = []): Promise<void> {
+  async startOperator(
+    flags: readonly string[] = [],
+    environment: Readonly<Record<string, string>> = {},
+  ): Promise<void> {
     this.#operator = await startOperator({
       kubeconfig: this.#world.kubeconfig,
       namespace: this.#world.namespace,
@@ -81,6 +84,7 @@ export class SourceScene {
       buildWorker: 'unused',
       storagePath: join(this.directory, 'storage'),
       flags: ['--controllers=source', ...this.#flags, ...flags],
+      environment,
     });
   }
 
