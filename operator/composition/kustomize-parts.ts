@@ -139,7 +139,13 @@ function inventoryHolds(kustomization: Kustomization | undefined, id: string): b
 
 function artifactChanged(previous: GitRepository | undefined, current: GitRepository): boolean {
   const [before, after] = [previous?.status?.artifact, current.status?.artifact];
-  return after !== undefined && (before?.revision !== after.revision || before.digest !== after.digest);
+  if (after === undefined) return false;
+  // One that was lost and built again is equal but for its time: who failed to open it must hear of it.
+  return (
+    before?.revision !== after.revision ||
+    before.digest !== after.digest ||
+    before.lastUpdateTime !== after.lastUpdateTime
+  );
 }
 
 function buildWorker(program: string, searchPath: string): string {

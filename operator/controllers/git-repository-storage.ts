@@ -12,6 +12,7 @@ import type { ArtifactOwner } from '../source/artifact.ts';
 import type { ArtifactStore } from '../source/artifact-store.ts';
 import { messageOf } from '../source/errors.ts';
 import { hasFailed } from './git-repository-conditions.ts';
+import { sourceStep } from './source-step.ts';
 
 type Context = ReconcileContext<GitRepositoryStatus>;
 
@@ -34,7 +35,7 @@ export async function currentArtifact(
     context.progress(REASON.progressing, 'building artifact');
     return undefined;
   }
-  const state = await store.verify(artifact, context.signal);
+  const state = await sourceStep(() => store.verify(artifact, context.signal));
   if (state === 'present') {
     const current = store.readvertise(artifact);
     if (current.url !== artifact.url) context.record({ artifact: current });

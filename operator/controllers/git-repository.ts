@@ -3,7 +3,7 @@
 import { REASON } from '../api/conditions.ts';
 import type { GitRepository, GitRepositorySpec, GitRepositoryStatus } from '../api/git-repository.gen.ts';
 import { objectKey } from '../api/resources.ts';
-import { type ReconcileContext, type Reconciler, stalled } from '../runtime/reconciler.ts';
+import { type ReconcileContext, type Reconciler, stalled, step } from '../runtime/reconciler.ts';
 import type { GitRequest, ResolvedRevision } from '../source/git.ts';
 import { selectRef } from '../source/git-ref.ts';
 import type { GitHubAppTokens } from '../source/github-app.ts';
@@ -62,8 +62,10 @@ export function gitRepositoryReconciler(
 
     async finalize(repository, context) {
       webhooks.forget(objectKey(repository));
-      await store.removeAll(ownerOf(repository));
-      await git.remove(cacheKey(repository));
+      await step(REASON.archiveOperationFailed, async () => {
+        await store.removeAll(ownerOf(repository));
+        await git.remove(cacheKey(repository));
+      });
       const message = 'garbage collected artifacts for deleted resource';
       context.event({ type: 'Normal', reason: REASON.garbageCollectionSucceeded, message });
     },

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdir, readdir, rm, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, rm, stat, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import type { GitRepository } from '../../operator/api/git-repository.gen.ts';
 import { eventually, throughout } from '../support/eventually.ts';
@@ -203,6 +203,27 @@ describe('the artifact of a GitRepository', () => {
     assert.match(event.message, /^failed to verify integrity of artifact: /);
     const rebuilt = await scene.untilPublished(commit);
     assert.equal(rebuilt.status?.artifact?.digest, published.status?.artifact?.digest);
+  });
+
+  it('that cannot be read fails by the name of the storage, not as an internal error, and recovers', async () => {
+    const scene = source();
+    const commit = await scene.push({ 'a.yaml': 'a: 1\n' });
+    await scene.create();
+    const published = await scene.untilPublished(commit);
+    const file = scene.artifactFile(published);
+    await rm(file);
+    await mkdir(file);
+    await scene.request('now');
+    await scene.until('the failure', ({ status }) =>
+      (status?.conditions ?? []).some(
+        ({ type, status: state, reason }) =>
+          type === 'StorageOperationFailed' && state === 'True' && reason === 'ArchiveOperationFailed',
+      ),
+    );
+    await rm(file, { recursive: true });
+    await scene.request('again');
+    await scene.untilPublished(commit);
+    assert.ok((await stat(file)).isFile());
   });
 
   it('gets another address with the server, without being built again', async () => {
