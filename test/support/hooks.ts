@@ -3,6 +3,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { conformanceRows, type RanTest, unproven } from './conformance.ts';
 import { stopSharedControlPlane } from './control-plane.ts';
+import { isAnythingMissing } from './missing-programs.ts';
 
 const TEST = join(import.meta.dirname, '..');
 const SPEC = join(TEST, '../docs/spec');
@@ -30,7 +31,7 @@ export const mochaHooks = {
     const rows = readdirSync(SPEC)
       .filter((page) => page.endsWith('.md'))
       .flatMap((page) => conformanceRows(readFileSync(join(SPEC, page), 'utf8')));
-    const missing = unproven(rows, ran);
+    const missing = unproven(rows, ran, { acceptPending: isAnythingMissing() });
     if (missing.length > 0) {
       throw new Error(`docs/spec names tests that did not pass in this run:\n${missing.join('\n')}`);
     }

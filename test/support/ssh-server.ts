@@ -6,6 +6,7 @@ import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import ssh2 from 'ssh2';
 import { isolatedGitEnvironment } from '../../hack/cluster/git-process.ts';
+import { announceMissing } from './missing-programs.ts';
 
 /** How ssh2 makes keys: in OpenSSH's own format, as `ssh-keygen` would. */
 export interface SshKey {
@@ -18,9 +19,7 @@ export interface SshKey {
 export function needsSshClient(): void {
   before('is there an ssh client?', function () {
     if (spawnSync('ssh', ['-V'], { stdio: 'ignore' }).error === undefined) return;
-    process.stderr.write(
-      '\nssh is missing: what is reached over ssh is not tested. Get it from openssh-client.\n',
-    );
+    announceMissing('ssh', 'what is reached over ssh is not tested. Get it from openssh-client.');
     this.skip();
   });
 }

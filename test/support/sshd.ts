@@ -8,6 +8,7 @@ import { userInfo } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { findFreePort } from '../../hack/cluster/ports.ts';
 import { eventually } from './eventually.ts';
+import { announceMissing } from './missing-programs.ts';
 import type { SshKey } from './ssh-server.ts';
 
 const INSTALL_LIMIT_MS = 180_000;
@@ -21,9 +22,7 @@ export function needsSshd(): void {
   before('is there an sshd?', function () {
     this.timeout(INSTALL_LIMIT_MS);
     if (sshdPath() !== undefined || installed()) return;
-    process.stderr.write(
-      '\nsshd is missing: no repository is tested behind it. Get it from openssh-server.\n',
-    );
+    announceMissing('sshd', 'no repository is tested behind it. Get it from openssh-server.');
     this.skip();
   });
 }
