@@ -2,6 +2,8 @@
 
 /** More clients than these are forgotten, the one longest unseen first. */
 const MAX_CLIENTS = 65_536;
+/** Sums of fractional milliseconds are off by less: a request must not be refused for the error of a sum. */
+const ROUNDING_MS = 1e-3;
 
 /** What a request is told. Seconds are whole, rounded up. */
 export interface RateLimitAnswer {
@@ -33,7 +35,7 @@ export class RateLimit {
     const previousMs = Math.max(this.#arrivals.get(key) ?? 0, nowMs);
     const nextMs = previousMs + this.#intervalMs;
     const waitMs = nextMs - toleranceMs - nowMs;
-    const allowed = waitMs <= 0;
+    const allowed = waitMs <= ROUNDING_MS;
     const arrivalMs = allowed ? nextMs : previousMs;
     this.#arrivals.delete(key);
     this.#arrivals.set(key, arrivalMs);

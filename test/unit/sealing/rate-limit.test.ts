@@ -28,4 +28,13 @@ describe('the rate limit', () => {
     for (let client = 0; client < 65_536; client += 1) limit.take(`other ${client}`, 0);
     assert.equal(limit.take('first', 0).allowed, true);
   });
+
+  it('never refuses for a rounding error: exactly burst + 1 at once, whatever the clock shows', () => {
+    for (let n = 0; n < 2_000; n += 1) {
+      const limit = new RateLimit({ perSecond: 1 / 60, burst: n % 3 });
+      const nowMs = 1_000 + n * 7_777.123_456_7;
+      const allowed = Array.from({ length: 5 }, () => limit.take('a', nowMs).allowed);
+      assert.equal(allowed.filter(Boolean).length, (n % 3) + 1, `at ${nowMs}`);
+    }
+  });
 });
