@@ -4,9 +4,7 @@ import type { StoredObject } from '../api/objects.ts';
 import { SECRET } from '../api/resources.ts';
 import { type Informer, type Informers, listReadiness } from '../kube/informers.ts';
 import type { Runnable } from '../runtime/manager.ts';
-
-/** Helm keeps its releases, megabytes of them, in Secrets; no SealedSecret makes one. */
-const ALL_BUT_HELM_RELEASES = 'type!=helm.sh/release.v1';
+import { secretVersions } from './secret-versions.ts';
 
 /** What the watch works with. */
 export interface SecretWatchOptions {
@@ -41,14 +39,7 @@ export class SecretWatch implements Runnable {
   }
 
   async start(): Promise<void> {
-    const { informer, release } = this.#o.informers.acquire<string>({
-      type: SECRET,
-      namespace: this.#o.namespace,
-      fieldSelector: ALL_BUT_HELM_RELEASES,
-      metadataOnly: true,
-      keep: ({ metadata }) => metadata.resourceVersion,
-      variant: 'versions',
-    });
+    const { informer, release } = this.#o.informers.acquire(secretVersions(this.#o.namespace));
     this.#informer = informer;
     const unsubscribe = informer.subscribe(({ type, key, kept }) => {
       // What the first list brings is looked at anyway: every SealedSecret has a pass when the operator starts.

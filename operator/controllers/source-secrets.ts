@@ -1,14 +1,12 @@
 /** Secrets that GitRepositories refer to: a change of one has its users looked at again. */
 
 import type { GitRepository } from '../api/git-repository.gen.ts';
-import { keyOf, objectKey, SECRET } from '../api/resources.ts';
+import { keyOf, objectKey } from '../api/resources.ts';
 import type { Informers } from '../kube/informers.ts';
 import type { Store } from '../kube/store.ts';
 import type { Runnable } from '../runtime/manager.ts';
+import { secretVersions } from './secret-versions.ts';
 import { webhookSecretName } from './webhooks.ts';
-
-/** Helm keeps its releases, megabytes of them, in Secrets; nobody keeps credentials there. */
-const ALL_BUT_HELM_RELEASES = 'type!=helm.sh/release.v1';
 
 /** What the watch works with. */
 export interface SourceSecretsOptions {
@@ -34,14 +32,7 @@ export class SourceSecrets implements Runnable {
   }
 
   async start(): Promise<void> {
-    const { informer, release } = this.#o.informers.acquire<string>({
-      type: SECRET,
-      namespace: this.#o.namespace,
-      fieldSelector: ALL_BUT_HELM_RELEASES,
-      metadataOnly: true,
-      keep: ({ metadata }) => metadata.resourceVersion,
-      variant: 'versions',
-    });
+    const { informer, release } = this.#o.informers.acquire(secretVersions(this.#o.namespace));
     // What is there at the start has been used by everybody's first pass.
     let listening = false;
     const unsubscribe = informer.subscribe(({ key }) => {
